@@ -1,0 +1,84 @@
+"""Commands about training frames."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from lifecycle.cli.common import JsonOption, ReleaseOption, names, project
+
+_group = typer.Typer(invoke_without_command=True)
+
+
+@_group.callback()
+def frame(
+    context: typer.Context,
+    spine: Annotated[
+        str | None, typer.Option("--spine", help="A SELECT over the release, or a Parquet file.")
+    ] = None,
+    features: Annotated[
+        str | None, typer.Option("--features", "-f", help="A service, or view:feature names by comma.")
+    ] = None,
+    label: Annotated[str | None, typer.Option("--label", "-l", help="A label of the project.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Write Parquet here, receipt inside.")
+    ] = None,
+    release: ReleaseOption = None,
+    known_time: Annotated[
+        str | None, typer.Option(help="as_known or feast (event time only); the project's own by default.")
+    ] = None,
+    full_feature_names: Annotated[bool, typer.Option(help="Name columns view__feature.")] = False,
+    limit: Annotated[int, typer.Option(help="Rows to show.")] = 10,
+    json: JsonOption = False,
+) -> None:
+    """
+    Fetch a training frame: one row per spine row, every feature as known at that row's time.
+
+    Example: `lifecycle frame -f lifecycle_v1 --spine "select consumer_id, event_timestamp from
+    features.charge_events limit 1000" -o frame.parquet`
+    """
+    if context.invoked_subcommand is not None:
+        return
+    from lifecycle.cli import show
+    from lifecycle.errors import UsageError
+
+    if spine is None or features is None:
+        raise UsageError('name a spine and features: lifecycle frame --features SERVICE --spine "select ..."')
+    made = project().training_frame(
+        spine,
+        names(features),
+        label,
+        release=release,
+        known_time=_mode(known_time),
+        full_feature_names=full_feature_names,
+    )
+    if out is not None:
+        made.write_parquet(out)
+    if json:
+        show.as_json(made.receipt.summary())
+        return
+    if out is None:
+        show.arrow(made.table, limit=limit)
+    show.title("receipt")
+    show.pairs(made.receipt.summary())
+    if out is not None:
+        show.console.print(f"written to {out}", markup=False)
+
+
+def _mode(given: str | None) -> Literal["as_known", "feast"] | None:
+    from lifecycle.errors import unknown
+
+    if given == "as_known":
+        return "as_known"
+    if given == "feast":
+        return "feast"
+    if given is None:
+        return None
+    raise unknown("known-time mode", given, ("as_known", "feast"))
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add these commands to the command line."""
+    app.add_typer(_group, name="frame")

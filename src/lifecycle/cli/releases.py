@@ -1,0 +1,87 @@
+"""Commands about releases: release, release rollback, releases."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from lifecycle.cli.common import JsonOption, project
+
+_group = typer.Typer(invoke_without_command=True)
+
+
+@_group.callback()
+def release(context: typer.Context) -> None:
+    """
+    Make a release of the lake's head, as built and checked. See also `lifecycle run`.
+
+    Example: `lifecycle release`
+    """
+    if context.invoked_subcommand is not None:
+        return
+    from lifecycle.cli import show
+    from lifecycle.pipeline.release import make_release
+
+    here = project()
+    with show.Steps() as steps:
+        made = make_release(
+            here.settings, here.lake, here.ledger, progress=lambda text: steps.say("release", text)
+        )
+    show.console.print(f"release {made.number} serves")
+
+
+@_group.command()
+def rollback(number: Annotated[int, typer.Argument(help="The release to serve again.")]) -> None:
+    """
+    Serve an earlier release again; nothing is deleted.
+
+    Example: `lifecycle release rollback 1`
+    """
+    from lifecycle.cli import show
+
+    here = project()
+    with here.lake.lock():
+        served = here.ledger.roll_back(number)
+    show.console.print(f"release {served.number} serves again")
+    show.console.print("the online store follows with: lifecycle materialize", style="dim")
+
+
+def releases(json: JsonOption = False) -> None:
+    """
+    List the releases, and which one serves.
+
+    Example: `lifecycle releases`
+    """
+    from lifecycle.cli import show
+
+    here = project()
+    served = here.ledger.serving()
+    listed = [
+        {
+            "release": one.number,
+            "serves": one.number == served,
+            "made_at": one.made_at,
+            "high_water": one.high_water,
+            "snapshot": one.snapshot,
+            "code": one.code_hash[:12],
+            "definitions": one.definitions.hash[:12],
+        }
+        for one in here.releases()
+    ]
+    if json:
+        show.as_json(listed)
+    elif not listed:
+        show.console.print("there is no release yet; make one with: lifecycle run")
+    else:
+        show.rows(
+            list(listed[0]),
+            (tuple(one.values()) for one in listed),
+            right=["release", "high_water", "snapshot"],
+        )
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add these commands to the command line."""
+    app.add_typer(_group, name="release")
+    app.command()(releases)

@@ -1,0 +1,150 @@
+"""
+Where things are: `lifecycle.toml` at a project's root, each line overridable by an environment variable.
+
+The file's folder is the project's root. Relative paths in it are taken from there.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lifecycle.errors import UsageError, unknown
+
+FILE_NAME = "lifecycle.toml"
+KEY_VARIABLE = "LIFECYCLE_KEY"
+MIN_KEY_LENGTH = 16
+
+_LAKE_VARIABLES = {
+    "home": "LIFECYCLE_HOME",
+    "catalog": "LIFECYCLE_CATALOG",
+    "data": "LIFECYCLE_DATA",
+    "threads": "LIFECYCLE_THREADS",
+    "memory_limit": "LIFECYCLE_MEMORY_LIMIT",
+    "spill": "LIFECYCLE_SPILL",
+}
+
+
+@dataclass(frozen=True)
+class LakeSettings:
+    """
+    The lake's places and limits.
+
+    home: folder of everything generated (catalog, data, ledger, quarantine, Data Docs).
+    catalog: a PostgreSQL URL, or empty for a SQLite file in `home`.
+    data: folder or object-store prefix of the Parquet files, or empty for `home/data`.
+    threads: 0 means all cores. memory_limit: such as "4GiB"; empty leaves DuckDB's own (80 % of memory).
+    spill: folder for work that outgrows memory, or empty for `home/spill`.
+    """
+
+    home: Path
+    catalog: str = ""
+    data: str = ""
+    threads: int = 0
+    memory_limit: str = ""
+    spill: str = ""
+
+    @property
+    def data_path(self) -> str:
+        """Folder or prefix of the lake's Parquet files."""
+        return self.data or str(self.home / "data")
+
+    @property
+    def spill_path(self) -> str:
+        """Folder DuckDB may spill into."""
+        return self.spill or str(self.home / "spill")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One project: its root, its lake, and where its dbt project, Feast repo and sources are."""
+
+    root: Path
+    lake: LakeSettings
+    dbt_project: Path
+    feature_repo: Path
+    labels: str = "transformations.labels"
+    sources: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def source(self, name: str) -> dict[str, Any]:
+        """Return the table `[sources.NAME]`."""
+        if name not in self.sources:
+            raise unknown("source", name, self.sources)
+        return self.sources[name]
+
+
+def find_root(start: str | Path | None = None) -> Path:
+    """Return the nearest folder at or above `start` (default: the working folder) with a lifecycle.toml."""
+    where = Path(start or os.environ.get("LIFECYCLE_PROJECT") or ".").resolve()
+    for folder in (where, *where.parents):
+        if (folder / FILE_NAME).is_file():
+            return folder
+    raise UsageError(
+        f"no {FILE_NAME} in {where} or above it. Run inside a project, name one with --project, "
+        "or set LIFECYCLE_PROJECT."
+    )
+
+
+def load(start: str | Path | None = None, *, home: str | Path | None = None) -> Settings:
+    """Read the project's settings; `home` overrides where generated things go (a sandbox, a test)."""
+    root = find_root(start)
+    try:
+        given = tomllib.loads((root / FILE_NAME).read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{root / FILE_NAME} is not valid TOML: {error}.") from error
+    _refuse_unknown(given, ("lake", "dbt", "feast", "labels", "sources"), "section")
+    lake = dict(given.get("lake", {}))
+    _refuse_unknown(lake, _LAKE_VARIABLES, "setting of [lake]")
+    lake |= {key: os.environ[name] for key, name in _LAKE_VARIABLES.items() if os.environ.get(name)}
+    if home is not None:
+        lake |= {"home": str(home), "catalog": "", "data": ""}
+    return Settings(
+        root=root,
+        lake=_lake(root, lake),
+        dbt_project=root / given.get("dbt", {}).get("project", "dbt_project"),
+        feature_repo=root / given.get("feast", {}).get("repo", "feature_repo"),
+        labels=given.get("labels", {}).get("module", "transformations.labels"),
+        sources=given.get("sources", {}),
+    )
+
+
+def secret_key() -> bytes:
+    """Return the key behind every hash of personal data and behind the quarantine's encryption."""
+    key = os.environ.get(KEY_VARIABLE, "")
+    if len(key) < MIN_KEY_LENGTH:
+        state = "is not set" if not key else f"has {len(key)} characters, fewer than {MIN_KEY_LENGTH}"
+        raise UsageError(
+            f"{KEY_VARIABLE} {state}. It keys the hashes that stand for e-mail addresses, cards and devices, "
+            "so keep it as you keep a password and use the same one every time. Make one with: "
+            f"export {KEY_VARIABLE}=\"$(python3 -c 'import secrets; print(secrets.token_hex(32))')\""
+        )
+    return key.encode()
+
+
+def _lake(root: Path, given: dict[str, Any]) -> LakeSettings:
+    def placed(value: str) -> str:
+        return value if not value or "://" in value else str((root / value).resolve())
+
+    try:
+        threads = int(given.get("threads", 0))
+    except ValueError as error:
+        raise UsageError(
+            f"threads is {given['threads']!r}; it must be a whole number, 0 for all cores."
+        ) from error
+    return LakeSettings(
+        home=Path(placed(given.get("home", ".lifecycle/lake"))),
+        catalog=given.get("catalog", ""),
+        data=placed(given.get("data", "")),
+        threads=threads,
+        memory_limit=given.get("memory_limit", ""),
+        spill=placed(given.get("spill", "")),
+    )
+
+
+def _refuse_unknown(given: dict[str, Any], possible: Any, kind: str) -> None:
+    for name in given:
+        if name not in possible:
+            raise unknown(kind, name, possible)

@@ -1,0 +1,1 @@
+"""The pipeline: intake, build (dbt), gate (Great Expectations), release, materialize."""
