@@ -1,0 +1,4 @@
+{#- Schemas come out as named (staging, core, ...), without the target's schema in front. -#}
+{% macro generate_schema_name(custom_schema_name, node) -%}
+    {{ (custom_schema_name or target.schema) | trim }}
+{%- endmacro %}

@@ -1,0 +1,45 @@
+{{ config(unique_key="credit_account_id") }}
+
+with
+
+events as (
+    select *
+    from {{ ref("credit_account_events") }}
+    where known_until is null
+),
+
+payments as (
+    select
+        credit_account_id,
+        max(event_timestamp) as last_payment_at
+    from {{ ref("stg_credit_payments") }}
+    where type = 'credit.payment.succeeded' and known_until is null and not retracted
+    group by credit_account_id
+),
+
+latest as (
+    select *, min(event_timestamp) over (partition by credit_account_id) as opened_at
+    from events
+    qualify row_number() over (
+        partition by credit_account_id order by event_timestamp desc, known_from desc, {{ tie_break() }}
+    ) = 1
+),
+
+final as (
+    select
+        latest.credit_account_id,
+        latest.consumer_id,
+        latest.application_id,
+        latest.opened_at,
+        latest.status,
+        latest.event_timestamp as status_since,
+        latest.days_past_due,
+        latest.credit_limit,
+        latest.balance,
+        latest.currency,
+        payments.last_payment_at
+    from latest
+    left join payments on payments.credit_account_id = latest.credit_account_id
+)
+
+select * from final

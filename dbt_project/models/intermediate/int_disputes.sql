@@ -1,0 +1,41 @@
+{#- Dispute versions with what was known of their charge: intervals of both, intersected. -#}
+with
+
+disputes as (
+    select *
+    from {{ ref("stg_disputes") }}
+    where {{ in_force() }}
+),
+
+charges as (
+    {{ known_charges("disputes", ["consumer_id", "event_timestamp as charged_at", "device_id", "card_hash"]) | indent(4) }}
+),
+
+final as (
+    select
+        disputes.dispute_id,
+        disputes.charge_id,
+        charges.consumer_id,
+        charges.device_id,
+        charges.card_hash,
+        charges.charged_at,
+        disputes.type,
+        disputes.amount,
+        disputes.currency,
+        disputes.reason,
+        coalesce(
+            disputes.status, case disputes.type when 'charge.dispute.created' then 'needs_response' end
+        ) as status,
+        coalesce(disputes.created_at, disputes.event_timestamp) as disputed_at,
+        disputes.event_timestamp,
+        greatest(disputes.known_from, charges.known_from) as known_from,
+        least(disputes.known_until, charges.known_until) as known_until,
+        disputes.sequence, disputes.event_id, disputes.content_hash
+    from disputes
+    inner join charges
+        on charges.charge_id is not distinct from disputes.charge_id
+        and charges.known_from < coalesce(disputes.known_until, 'infinity')
+        and disputes.known_from < coalesce(charges.known_until, 'infinity')
+)
+
+select * from final
