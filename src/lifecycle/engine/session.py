@@ -1,0 +1,108 @@
+"""
+A frame's own place in DuckDB: a cursor with temporary tables that nothing else sees.
+
+The tables spill to the connection's temporary directory under its memory limit, so a frame needs no memory
+of its own beside the batches in flight.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from lifecycle.errors import UsageError
+from lifecycle.names import quote, relation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    import pyarrow as pa
+
+BATCH_ROWS = 122_880
+
+
+class Session:
+    """Runs SQL for one frame; `connection` is the caller's, `cursor` the frame's own."""
+
+    def __init__(self, connection: Any) -> None:
+        self.connection = connection
+        self.cursor = connection.cursor()
+        self.cursor.execute("SET TimeZone = 'UTC'")
+        # A parallel sort of many threads' results is only in order when order is asked for; what has none, such
+        # as an SQL spine without ORDER BY, keeps the order in which its rows were read.
+        self.cursor.execute("SET preserve_insertion_order = true")
+
+    def run(self, sql: str, parameters: Sequence[Any] = ()) -> None:
+        """Run a statement that returns nothing."""
+        self.cursor.execute(sql, list(parameters))
+
+    def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Return all rows of a small result."""
+        found: list[tuple[Any, ...]] = self.cursor.execute(sql, list(parameters)).fetchall()
+        return found
+
+    def value(self, sql: str, parameters: Sequence[Any] = ()) -> Any:
+        """Return the first column of the first row."""
+        return self.rows(sql, parameters)[0][0]
+
+    def stream(self, sql: str) -> pa.RecordBatchReader:
+        """Return a result as Arrow batches; it ends when this session runs anything else."""
+        return self.cursor.execute(sql).to_arrow_reader(BATCH_ROWS)
+
+    def append(self, table: str, batch: pa.Table) -> None:
+        """Append an Arrow table to a temporary table, made by the first call."""
+        self.cursor.register("arriving", batch)
+        exists = self.value("SELECT count(*) FROM duckdb_tables() WHERE temporary AND table_name = ?", [table])
+        self.run(
+            f"INSERT INTO {table} SELECT * FROM arriving"
+            if exists
+            else f"CREATE TEMP TABLE {table} AS SELECT * FROM arriving"
+        )
+        self.cursor.unregister("arriving")
+
+    def columns(self, name: str) -> dict[str, str]:
+        """Return the columns of the lake's relation `schema.table` with DuckDB's names of their types."""
+        return columns(self.cursor, name)
+
+
+def columns(connection: Any, name: str) -> dict[str, str]:
+    """Return the columns of the lake's relation `schema.table` with DuckDB's names of their types."""
+    relation(name)
+    schema, table = name.split(".")
+    found = connection.execute(
+        "SELECT column_name, data_type FROM duckdb_columns() "
+        "WHERE database_name = 'lake' AND schema_name = ? AND table_name = ? ORDER BY column_index",
+        [schema, table],
+    ).fetchall()
+    if not found:
+        raise UsageError(
+            f"the lake has no relation {name!r} in this release. Build it (`lifecycle build`), "
+            "or correct the name where it is declared."
+        )
+    return dict(found)
+
+
+def require(wanted: Iterable[str | None], have: dict[str, str], name: str, who: str) -> None:
+    """Raise UsageError unless relation `name` has all the columns that `who` declares."""
+    missing = sorted({one for one in wanted if one is not None and one not in have})
+    if missing:
+        raise UsageError(
+            f"{who} needs columns of {name} that are not there: {', '.join(missing)}. "
+            f"There are: {', '.join(sorted(have))}."
+        )
+
+
+def fact_time(column: str, dtype: str) -> str:
+    """
+    Return SQL for a fact's time as TIMESTAMPTZ in microseconds, rounded up.
+
+    column: SQL of the column. A time without zone is UTC (the session's zone).
+    """
+    cast = f"CAST({column} AS TIMESTAMPTZ)"
+    if not dtype.endswith("_NS"):
+        return cast
+    return f"({cast} + CASE WHEN epoch_ns({column}) > epoch_us({cast}) * 1000 THEN INTERVAL 1 MICROSECOND ELSE INTERVAL 0 MICROSECOND END)"  # noqa: E501
+
+
+def col(table: str, name: str) -> str:
+    """Return `table.name`, quoted."""
+    return f"{table}.{quote(name)}"

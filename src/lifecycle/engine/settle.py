@@ -1,0 +1,130 @@
+"""
+Running records: what as-known retrieval needs of a view, settled once, when a release is made.
+
+The winner of an as-of join only ever grows. So per key, in the order in which rows become visible, a row that
+does not beat all before it never wins and is left out; of rows visible at the same moment one is kept. A
+single ASOF join on `visible_at` is then exact.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from lifecycle.engine.session import columns, fact_time, require
+from lifecycle.errors import UsageError
+from lifecycle.names import quote, quote_all, relation
+
+if TYPE_CHECKING:
+    from lifecycle.definitions import View
+
+SCHEMA = "asof"
+VISIBLE = "visible_at"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """
+    SQL over one view's relation, times brought to TIMESTAMPTZ in microseconds.
+
+    event, known: SQL of the event time and of the known time (the event time where none is stated).
+    visible: SQL of the first observation time that may use the row.
+    """
+
+    view: View
+    types: dict[str, str]
+    keys: tuple[str, ...]
+    event: str
+    known: str
+    visible: str
+
+    @property
+    def relation(self) -> str:
+        """The relation's quoted name."""
+        return relation(self.view.relation)
+
+    @property
+    def usable(self) -> str:
+        """SQL: neither a key nor the event time is NULL."""
+        return " AND ".join([f"{quote(key)} IS NOT NULL" for key in self.keys] + [f"{self.event} IS NOT NULL"])
+
+    @property
+    def kept(self) -> list[str]:
+        """The relation's columns behind keys, features and tombstones, each once, times aside."""
+        view = self.view
+        wanted = [*self.keys, *(view.column_of(one.name) for one in view.features), view.deleted]
+        times = {view.event_timestamp, view.known_at}
+        return [one for one in dict.fromkeys(wanted) if one is not None and one not in times]
+
+    def times(self) -> str:
+        """SQL list of the event time and known time under the relation's own names."""
+        listed = [f"{self.event} AS {quote(self.view.event_timestamp)}"]
+        if self.view.known_at is not None and self.view.known_at != self.view.event_timestamp:
+            listed.append(f"{self.known} AS {quote(self.view.known_at)}")
+        return ", ".join(listed)
+
+
+def facts(connection: Any, view: View) -> Facts:
+    """Return the SQL of `view`'s rows; raises UsageError where relation or columns are missing."""
+    have = columns(connection, view.relation)
+    keys = tuple(column for _, column in view.join_keys)
+    behind = [view.column_of(one.name) for one in view.features] if not view.windows else []
+    named = [*keys, view.event_timestamp, view.known_at, view.deleted, *view.tie_break, *behind]
+    require(named, have, view.relation, f"view {view.name!r}")
+    event = fact_time(quote(view.event_timestamp), have[view.event_timestamp])
+    known = event
+    if view.known_at is not None:
+        known = f"coalesce({fact_time(quote(view.known_at), have[view.known_at])}, {event})"
+    first = f"{event} + INTERVAL 1 MICROSECOND" if view.at_t == "exclude" else event
+    visible = first if view.known_at is None else f"greatest({first}, {known})"
+    return Facts(view, have, keys, event, known, visible)
+
+
+def records(of: Facts, only: str = "") -> str:
+    """
+    Return SQL of the running records: the kept columns, the times and `visible_at`, unsorted.
+
+    only: a further condition on the relation's rows, or nothing.
+    """
+    where = f"{of.usable} AND {only}" if only else of.usable
+    view = of.view
+    event, known = quote(view.event_timestamp), quote(view.known_at or view.event_timestamp)
+    ties = [f"{quote(one)} NULLS FIRST" for one in view.tie_break]
+    order = ", ".join([f"{quote(VISIBLE)}, {event}, {known}", *ties])
+    by = f"PARTITION BY {quote_all(of.keys)} " if of.keys else ""
+    carried = dict.fromkeys([*of.kept, *(one for one in view.tie_break if one not in _time_names(view))])
+    plain = quote_all(carried) + ", " if carried else ""
+    # Among rows of one event time the later visible one is known later (or ranks higher in the tie-break), so
+    # a row wins against all before it if no event time before it is greater.
+    return f"""
+        SELECT {quote_all([*of.kept, *_time_names(view), VISIBLE])}
+        FROM (SELECT {plain}{of.times()}, {of.visible} AS {quote(VISIBLE)} FROM {of.relation} WHERE {where})
+        WINDOW seen AS ({by}ORDER BY {order})
+        QUALIFY {event} >= max({event}) OVER (seen ROWS UNBOUNDED PRECEDING)
+            AND lead({quote(VISIBLE)}) OVER seen IS DISTINCT FROM {quote(VISIBLE)}"""
+
+
+def settle(connection: Any, view: View) -> View:
+    """
+    Write the running records of a row view into the lake's relation `asof.<view>`, sorted by key and time.
+
+    Returns the view with `settled` set; a window view is returned as it is. Columns: keys, features and
+    tombstone mark under the relation's own names, event and known time as TIMESTAMPTZ in microseconds, and
+    `visible_at`, the first observation time that may use the row.
+    """
+    if view.windows:
+        return view
+    connection.execute("SET TimeZone = 'UTC'")
+    of = facts(connection, view)
+    if VISIBLE in {*of.kept, *_time_names(view)}:
+        raise UsageError(f"view {view.name!r} has a column {VISIBLE!r}, a name that settling needs. Rename it.")
+    name = f"{SCHEMA}.{view.name}"
+    order = quote_all([*of.keys, VISIBLE])
+    connection.execute(f"CREATE SCHEMA IF NOT EXISTS lake.{SCHEMA}")
+    connection.execute(f"CREATE OR REPLACE TABLE {relation(name)} AS SELECT * FROM ({records(of)}) ORDER BY {order}")
+    return replace(view, settled=name)
+
+
+def _time_names(view: View) -> list[str]:
+    known = view.known_at
+    return [view.event_timestamp, *([known] if known is not None and known != view.event_timestamp else [])]

@@ -1,0 +1,181 @@
+"""The as-of join equals the oracle, and what must not matter does not."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, seed, settings
+from hypothesis import strategies as st
+
+from lifecycle.definitions import Definitions
+from lifecycle.engine import settle, training_frame
+from tests.asof_cases import (
+    answers,
+    ask,
+    cases,
+    connect,
+    spine_of,
+    variants,
+    view_of,
+    without_known_time,
+    write_rows,
+)
+from tests.oracle import as_of
+
+COMPARED = 20_000
+quick = settings(deadline=None, max_examples=40, suppress_health_check=list(HealthCheck), database=None)
+
+
+def expected(case, *, as_known, rows=None):
+    found = [
+        as_of(case.rows if rows is None else rows, key, t, ttl=case.ttl, exclude=case.exclude, as_known=as_known)
+        for key, t in case.spine
+    ]
+    return [None if values == (None, None) else values for values in found]
+
+
+def test_oracle_and_engine_agree_on_20000_rows():
+    connection = connect(threads=1)
+    compared = 0
+
+    @seed(20261123)
+    @settings(quick, max_examples=240)
+    @given(cases(spine_rows=(20, 40)))
+    def compare(case):
+        nonlocal compared
+        write_rows(connection, case)
+        for as_known, frame in variants(connection, case):
+            assert answers(frame) == expected(case, as_known=as_known)
+            assert frame.table.select(spine_of(case).column_names).equals(spine_of(case))
+            compared += len(case.spine)
+
+    compare()
+    while compared < COMPARED:  # another seed's worth of cases
+        assert compared > 0
+        seed(compared)(compare)()
+
+
+@seed(1)
+@quick
+@given(cases())
+def test_a_source_without_known_time_is_known_at_its_event_time(case):
+    connection = connect(threads=1)
+    bare = replace(case, rows=_unique_without_known(case.rows))
+    write_rows(connection, bare)
+    view = without_known_time(view_of(bare))
+    rows = [row | {"known": None} for row in bare.rows]
+    for mode in ("as_known", "feast"):
+        assert answers(ask(connection, view, spine_of(bare), mode)) == expected(bare, as_known=True, rows=rows)
+    settled = settle(connection, view)
+    assert answers(ask(connection, settled, spine_of(bare), "as_known")) == expected(bare, as_known=True, rows=rows)
+
+
+def _unique_without_known(rows):
+    return list({(row["key"], row["event"], row["tie"]): row for row in rows}.values())
+
+
+@seed(2)
+@quick
+@given(cases(), st.integers(0, 2**32))
+def test_facts_from_the_future_change_nothing(case, chance):
+    connection = connect(threads=1)
+    write_rows(connection, case)
+    before = [(row, answers(frame)) for row, frame in variants(connection, case)]
+    latest = max(t for _, t in case.spine)
+    draw = random.Random(chance)
+    future = [row | {"event": latest + draw.randint(1, 10**9)} for row in case.rows]
+    late = [row | {"known": latest + draw.randint(1, 10**9), "tie": (9, row["tie"][1])} for row in case.rows]
+    # What is known only later still counts by event time alone, so event-time-only sees the first kind only.
+    for added, modes in ((future, (False, True)), (future + late, (True,))):
+        write_rows(connection, replace(case, rows=case.rows + added))
+        after = [(row, answers(frame)) for row, frame in variants(connection, case)]
+        assert [one for one in after if one[0] in modes] == [one for one in before if one[0] in modes]
+
+
+@seed(3)
+@quick
+@given(cases(), st.randoms())
+def test_order_splits_and_threads_change_nothing(case, chance):
+    one, many = connect(threads=1), connect(threads=4)
+    write_rows(one, case)
+    shuffled = list(case.rows)
+    chance.shuffle(shuffled)
+    write_rows(many, replace(case, rows=shuffled))
+    spine = spine_of(case)
+    cut = chance.randint(0, len(spine))
+    split = pa.Table.from_batches([*spine.slice(0, cut).to_batches(), *spine.slice(cut).to_batches()], spine.schema)
+    view = view_of(case)
+    for mode in ("feast", "as_known"):
+        first, second = ask(one, view, spine, mode), ask(many, view, split, mode)
+        assert first.table.equals(second.table)
+        assert first.receipt.to_json() == second.receipt.to_json()
+
+
+@seed(4)
+@quick
+@given(cases(), st.randoms())
+def test_a_row_does_not_depend_on_the_others(case, chance):
+    connection = connect(threads=1)
+    write_rows(connection, case)
+    kept = sorted(chance.sample(range(len(case.spine)), chance.randint(1, len(case.spine))))
+    fewer = replace(case, spine=[case.spine[row] for row in kept])
+    doubled = replace(case, spine=case.spine * 2)
+    for (_, whole), (_, part), (_, twice) in zip(
+        variants(connection, case), variants(connection, fewer), variants(connection, doubled), strict=True
+    ):
+        assert [answers(whole)[row] for row in kept] == answers(part)
+        assert answers(twice) == answers(whole) * 2
+
+
+def test_an_empty_relation_and_an_empty_spine_give_no_values():
+    connection = connect(threads=1)
+    case = _fixed_case([])
+    write_rows(connection, case)
+    for _, frame in variants(connection, case):
+        assert answers(frame) == [None]
+        assert frame.table.schema.field("amount").type == pa.int64()
+    empty = replace(case, spine=[])
+    for _, frame in variants(connection, empty):
+        assert frame.table.num_rows == 0
+        assert frame.table.schema.names == [*spine_of(case).column_names, "amount", "word"]
+
+
+@pytest.mark.parametrize("key", [1.0, 1.5, None, 2.0**63])
+def test_a_key_that_its_type_cannot_hold_matches_nothing(key):
+    connection = connect(threads=1)
+    row = {"key": (1,), "event": 0, "known": None, "tie": (None, ""), "deleted": False, "values": (5, "z")}
+    case = _fixed_case([row])
+    write_rows(connection, case)
+    spine = spine_of(case).set_column(0, "key0", pa.array([key], pa.float64()))
+    expected_value = 5 if key == 1.0 else None
+    assert ask(connection, view_of(case), spine, "feast").table["amount"].to_pylist() == [expected_value]
+
+
+def _fixed_case(rows):
+    from tests.asof_cases import Case
+
+    return Case(("number",), rows, [((1,), 10)], None, exclude=False, deleted=False)
+
+
+def test_several_views_in_one_pass_equal_each_alone():
+    connection = connect(threads=1)
+    rows = [
+        {"key": (key,), "event": event, "known": known, "tie": (None, ""), "deleted": False, "values": (event, "z")}
+        for key in range(5)
+        for event, known in ((1, None), (4, 9), (7, None))
+    ]
+    case = replace(_fixed_case(rows), spine=[((key,), t) for key in range(6) for t in range(12)])
+    write_rows(connection, case)
+    write_rows(connection, replace(case, rows=rows[:7]), "features.others")
+    views = (view_of(case), view_of(case, "other", "features.others"))
+    both = training_frame(
+        connection, Definitions(views), spine_of(case), features=["view", "other"], full_feature_names=True
+    ).table
+    for view in views:
+        alone = training_frame(
+            connection, Definitions((view,)), spine_of(case), features=[view.name], full_feature_names=True
+        ).table
+        assert both.select(alone.column_names).equals(alone)
