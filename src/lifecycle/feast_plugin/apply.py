@@ -1,0 +1,43 @@
+"""Registering the project's Feast repo, as `feast apply` does, in this process."""
+
+from __future__ import annotations
+
+import io
+from contextlib import redirect_stdout
+from typing import TYPE_CHECKING
+
+from feast import FeatureStore, Project
+from feast.errors import FeastError
+from feast.repo_operations import apply_total_with_repo_instance
+
+from lifecycle.errors import BuildError
+from lifecycle.feast_plugin.repo import in_repo, load_repo_config, parse
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lifecycle.config import Settings
+
+
+def apply(settings: Settings, *, progress: Callable[[str], None] = lambda _: None) -> None:
+    """
+    Bring Feast's registry and online tables in line with the repo's files, as the served release has their columns.
+
+    Objects that the files no longer declare are removed. Raises BuildError with Feast's own words.
+    """
+    contents = parse(settings)
+    config = load_repo_config(settings)
+    if not contents.projects:
+        contents.projects.append(Project(name=config.project, description=config.project_description or ""))
+    said = io.StringIO()
+    try:
+        with in_repo(settings), redirect_stdout(said):
+            store = FeatureStore(config=config)
+            apply_total_with_repo_instance(
+                store, config.project, store.registry, contents, skip_source_validation=False
+            )
+    except (FeastError, ValueError, SystemExit) as error:
+        raise BuildError(f"Feast refused the repo in {settings.feature_repo}: {error}\n{said.getvalue()}") from error
+    for line in said.getvalue().splitlines():
+        if line.strip():
+            progress(line.strip())

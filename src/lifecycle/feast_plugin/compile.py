@@ -1,0 +1,156 @@
+"""Turning Feast's declarations into the definitions that a release carries."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import sys
+from typing import TYPE_CHECKING, Any
+
+from feast.feature_view import DUMMY_ENTITY_ID
+
+from lifecycle.definitions import Definitions, Field, Label, Projection, Service, View
+from lifecycle.errors import UsageError, unknown
+from lifecycle.feast_plugin.repo import load_repo_config, on_path, parse
+from lifecycle.feast_plugin.scope import columns_of, relations_of
+from lifecycle.feast_plugin.source import LifecycleSource, column_of
+from lifecycle.times import MICROSECOND
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from feast import Entity, FeatureService, FeatureView, OnDemandFeatureView
+
+    from lifecycle.config import Settings
+
+
+def compile_repo(settings: Settings, connection: Any) -> Definitions:
+    """
+    Compile the project's Feast repo and labels against the relations that `connection` sees.
+
+    Views, services and on-demand views are sorted by name, so equal repos give equal definitions. A view
+    without a schema takes every column of its relation but keys, times, tie-break and tombstone mark.
+    Raises UsageError when a source names a relation or column that is not there.
+    """
+    contents = parse(settings)
+    entities = {entity.name: entity for entity in contents.entities}
+    by_name = {view.name: view for view in contents.feature_views}
+    views = tuple(_compile_view(by_name[name], entities, connection) for name in sorted(by_name))
+    on_demand = sorted(contents.on_demand_feature_views, key=lambda one: one.name)
+    features = {view.name: tuple(feature.name for feature in view.features) for view in views}
+    services = sorted(contents.feature_services, key=lambda one: one.name)
+    return Definitions(
+        views=views,
+        services=tuple(_compile_service(one, features, {o.name for o in on_demand}) for one in services),
+        labels=load_labels(settings),
+        known_time=load_repo_config(settings).offline_store.known_time,
+        on_demand=tuple((one.name, _code_hash(one)) for one in on_demand),
+    )
+
+
+def load_labels(settings: Settings) -> tuple[Label, ...]:
+    """Return `LABELS` of the module that lifecycle.toml names, sorted by name."""
+    with on_path(settings.root):
+        sys.modules.pop(settings.labels, None)  # an edited module is read again
+        try:
+            labels = importlib.import_module(settings.labels).LABELS
+        except (ModuleNotFoundError, AttributeError) as error:
+            raise UsageError(
+                f"[labels] module = {settings.labels!r} in lifecycle.toml has no LABELS: {error}. "
+                "Write a module with LABELS = () in it, or name the one that has them."
+            ) from error
+    return tuple(sorted(labels, key=lambda label: str(label.name)))
+
+
+def view_of(
+    feature_view: FeatureView,
+    relation: str,
+    columns: Mapping[str, str],
+    join_keys: tuple[str, ...],
+    features: tuple[str, ...],
+) -> View:
+    """
+    Return our View of a Feast view.
+
+    columns: the relation's columns with DuckDB's types. join_keys, features: Feast's names, before the
+    source's field mapping is undone. Raises UsageError when the relation lacks one of the columns.
+    """
+    source = feature_view.batch_source
+    ours = isinstance(source, LifecycleSource)
+
+    def column(name: str) -> str:
+        found = column_of(source, name)
+        if found not in columns:
+            raise unknown(f"column of {relation}, wanted by view {feature_view.name!r},", found, columns)
+        return found
+
+    known_at = source.created_timestamp_column
+    mapped = {name: column(name) for name in features}
+    return View(
+        name=feature_view.name,
+        relation=relation,
+        join_keys=tuple((key, column(key)) for key in join_keys),
+        event_timestamp=column(source.timestamp_field),
+        known_at=column(known_at) if known_at else None,
+        features=tuple(Field(name, columns[mapped[name]]) for name in features),
+        keys=tuple(Field(column(key), columns[column(key)]) for key in join_keys),
+        ttl_us=feature_view.ttl // MICROSECOND if feature_view.ttl else None,
+        at_t=source.at_t if ours else "include",
+        tie_break=source.tie_break_in(columns) if ours else (),
+        deleted=source.deleted_in(columns) if ours else None,
+        columns=tuple((name, mapped[name]) for name in features if mapped[name] != name),
+        online=feature_view.online,
+        tags=tuple(sorted(feature_view.tags.items())),
+    )
+
+
+def _compile_view(feature_view: FeatureView, entities: Mapping[str, Entity], connection: Any) -> View:
+    source = feature_view.batch_source
+    if not isinstance(source, LifecycleSource):
+        raise UsageError(
+            f"view {feature_view.name!r} reads {type(source).__name__} {getattr(source, 'name', '')!r}; a release "
+            "holds relations of the lake only. Declare a LifecycleSource over a dbt model."
+        )
+    columns = columns_of(connection, source.relation)
+    if not columns:
+        raise unknown(f"relation, wanted by view {feature_view.name!r},", source.relation, relations_of(connection))
+    keys = tuple(entities[name].join_key for name in feature_view.entities if name in entities)
+    keys = tuple(key for key in keys if key != DUMMY_ENTITY_ID)
+    declared = [field.name for field in feature_view.schema if field.name not in keys]
+    return view_of(feature_view, source.relation, columns, keys, tuple(declared or _inferred(source, columns, keys)))
+
+
+def _inferred(source: LifecycleSource, columns: Mapping[str, str], keys: tuple[str, ...]) -> list[str]:
+    """Return the features as Feast's own inference finds them when the view states no schema."""
+    times = {column_of(source, source.timestamp_field), column_of(source, source.created_timestamp_column)}
+    left_out = source.hidden(columns) | times | {column_of(source, key) for key in keys}
+    return [
+        source.field_mapping.get(column, column)
+        for column in columns
+        if column not in left_out and not column.startswith("__") and not column.endswith("__")
+    ]
+
+
+def _compile_service(service: FeatureService, features: Mapping[str, tuple[str, ...]], on_demand: set[str]) -> Service:
+    projections = []
+    for projection in service.feature_view_projections:
+        if projection.name in on_demand:
+            continue
+        wanted = tuple(field.name for field in projection.features) or tuple(projection.desired_features)
+        projections.append(
+            Projection(
+                view=projection.name,
+                features=wanted or features[projection.name],
+                alias=projection.name_alias,
+                join_keys=tuple(sorted(projection.join_key_map.items())),
+            )
+        )
+    named = tuple(one.name for one in service.feature_view_projections if one.name in on_demand)
+    return Service(name=service.name, projections=tuple(projections), on_demand=named)
+
+
+def _code_hash(view: OnDemandFeatureView) -> str:
+    """Hash what an on-demand view computes, so that a changed function is a changed definition."""
+    code = getattr(view.feature_transformation, "udf_string", "") or ""
+    fields = [(field.name, str(field.dtype)) for field in view.features]
+    return hashlib.sha256(f"{code}\n{fields}".encode()).hexdigest()

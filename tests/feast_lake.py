@@ -1,0 +1,169 @@
+"""A small lake with every relation that feature_repo reads, and one release of it: neither intake nor dbt."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from lifecycle.lake import Lake, Ledger, Release
+from lifecycle.names import quote, relation
+
+if TYPE_CHECKING:
+    from lifecycle.config import Settings
+    from lifecycle.definitions import Definitions
+
+DAY_0 = datetime(2026, 3, 1, tzinfo=UTC)
+WATERMARK = DAY_0 + timedelta(days=30)
+EVENT = "event_timestamp TIMESTAMPTZ, known_at TIMESTAMPTZ, sequence BIGINT, event_id VARCHAR, content_hash VARCHAR, "
+EVENT += "deleted BOOLEAN"
+
+# relation: (key, features with types)
+RELATIONS = {
+    "consumer_profile": (
+        "consumer_id",
+        "country VARCHAR, currency VARCHAR, email_domain VARCHAR, delinquent BOOLEAN, signed_up_at TIMESTAMPTZ",
+    ),
+    "consumer_payment": (
+        "consumer_id",
+        (
+            "last_charge_amount BIGINT, last_charge_currency VARCHAR, last_charge_status VARCHAR, "
+            "last_charge_failure_code VARCHAR, last_charge_merchant VARCHAR, last_charge_risk_score BIGINT, "
+            "last_charge_device VARCHAR, last_charge_ip_country VARCHAR, last_card_country VARCHAR, "
+            "last_charge_at TIMESTAMPTZ"
+        ),
+    ),
+    "consumer_refund": (
+        "consumer_id",
+        "last_refund_amount BIGINT, last_refund_currency VARCHAR, last_refund_at TIMESTAMPTZ",
+    ),
+    "consumer_dispute": (
+        "consumer_id",
+        (
+            "last_dispute_amount BIGINT, last_dispute_currency VARCHAR, last_dispute_reason VARCHAR, "
+            "last_dispute_status VARCHAR, "
+            "last_dispute_at TIMESTAMPTZ"
+        ),
+    ),
+    "consumer_identity": (
+        "consumer_id",
+        (
+            "verification_status VARCHAR, verification_type VARCHAR, verification_error_code VARCHAR, "
+            "document_type VARCHAR, document_country VARCHAR, verification_at TIMESTAMPTZ"
+        ),
+    ),
+    "consumer_session": (
+        "consumer_id",
+        (
+            "session_status VARCHAR, auth_method VARCHAR, device_id VARCHAR, device_type VARCHAR, device_os VARCHAR, "
+            "session_ip_country VARCHAR, session_merchant VARCHAR, session_at TIMESTAMPTZ"
+        ),
+    ),
+    "device_session": (
+        "device_id",
+        "last_consumer_id VARCHAR, last_session_status VARCHAR, last_ip_country VARCHAR, last_session_at TIMESTAMPTZ",
+    ),
+    "consumer_credit": (
+        "consumer_id",
+        "credit_status VARCHAR, days_past_due BIGINT, credit_limit BIGINT, balance BIGINT, credit_currency VARCHAR",
+    ),
+    "consumer_credit_application": (
+        "consumer_id",
+        "application_status VARCHAR, amount_requested BIGINT, term_months BIGINT, application_at TIMESTAMPTZ",
+    ),
+    "consumer_lifecycle": ("consumer_id", "lifecycle_stage VARCHAR, stage_since TIMESTAMPTZ"),
+    "charge_status": (
+        "charge_id",
+        (
+            "charge_status VARCHAR, charge_amount BIGINT, charge_currency VARCHAR, amount_refunded BIGINT, "
+            "dispute_status VARCHAR, fraud_warning BOOLEAN"
+        ),
+    ),
+    "payment_method_profile": (
+        "payment_method_id",
+        (
+            "card_brand VARCHAR, card_country VARCHAR, card_funding VARCHAR, card_exp_year BIGINT, "
+            "card_fingerprint_hash VARCHAR, attached_consumer_id VARCHAR"
+        ),
+    ),
+}
+BIG = 2**53 + 1  # the first whole number that a float cannot hold
+
+
+def day(number: float) -> datetime:
+    """Return a moment, in days after DAY_0."""
+    return DAY_0 + timedelta(days=number)
+
+
+# (relation, key, event day, known day, event id, features; None is a tombstone)
+ROWS: list[tuple[str, str, float, float, str, dict[str, Any] | None]] = [
+    ("consumer_profile", "c1", 1, 1, "p1", {"country": "DE", "delinquent": False}),
+    ("consumer_profile", "c1", 5, 5, "p2", {"country": "FR", "delinquent": True}),
+    ("consumer_profile", "c2", 1, 1, "p3", {"country": "IE"}),
+    ("consumer_profile", "c2", 9, 9, "p4", None),
+    ("consumer_payment", "c1", 2, 2, "ch_1", {"last_charge_amount": BIG, "last_charge_status": "succeeded"}),
+    ("consumer_payment", "c1", 4, 4, "ch_2", {"last_charge_amount": 400, "last_charge_status": "failed"}),
+    ("consumer_payment", "c3", 4, 4, "ch_3", {"last_charge_amount": BIG}),
+    # True on day 3, known only on day 20: a frame before day 20 must not have it.
+    ("consumer_identity", "c1", 3, 20, "v2", {"verification_status": "verified"}),
+    ("consumer_identity", "c1", 1, 1, "v1", {"verification_status": "requires_input"}),
+    # The same moment twice: the greater event id wins.
+    ("consumer_lifecycle", "c1", 6, 6, "l1", {"lifecycle_stage": "active"}),
+    ("consumer_lifecycle", "c1", 6, 6, "l2", {"lifecycle_stage": "paused"}),
+    ("consumer_session", "c1", 7, 7, "s1", {"session_status": "authenticated", "device_id": "d1"}),
+    ("device_session", "d1", 7, 7, "s1", {"last_consumer_id": "c1"}),
+    ("charge_status", "ch_1", 2, 2, "ch_1", {"charge_amount": BIG, "fraud_warning": False}),
+    ("payment_method_profile", "pm1", 1, 1, "pm1", {"card_brand": "visa", "card_exp_year": 2030}),
+    ("consumer_credit", "c1", 8, 8, "cr1", {"credit_status": "current", "balance": 100}),
+]
+
+
+def make_lake(settings: Settings) -> Lake:
+    """Write every relation with its rows."""
+    lake = Lake(settings.lake)
+    with lake.lock():
+        connection = lake.connect(write=True)
+        connection.execute("BEGIN")
+        connection.execute("CREATE SCHEMA lake.features")
+        for name, (key, features) in RELATIONS.items():
+            connection.execute(f"CREATE TABLE {relation(f'features.{name}')} ({key} VARCHAR, {EVENT}, {features})")
+        for row in ROWS:
+            add_row(connection, *row)
+        connection.execute("COMMIT")
+        connection.close()
+    return lake
+
+
+def add_row(
+    connection: Any, name: str, key: str, event: float, known: float, event_id: str, values: dict[str, Any] | None
+) -> None:
+    """Add one version of a state; without values, a tombstone."""
+    row = {
+        RELATIONS[name][0]: key,
+        "event_timestamp": day(event),
+        "known_at": day(known),
+        "event_id": event_id,
+        "content_hash": event_id,
+        "deleted": values is None,
+        **(values or {}),
+    }
+    columns = ", ".join(quote(column) for column in row)
+    marks = ", ".join("?" for _ in row)
+    connection.execute(f"INSERT INTO {relation(f'features.{name}')} ({columns}) VALUES ({marks})", list(row.values()))
+
+
+def make_release(lake: Lake, definitions: Definitions, number: int = 1) -> Release:
+    """Put a release of the lake's head into the ledger."""
+    connection = lake.connect()
+    snapshot = lake.snapshot(connection)
+    connection.close()
+    release = Release(
+        number=number,
+        made_at=WATERMARK,
+        high_water=number,
+        code_hash="test",
+        snapshot=snapshot,
+        watermarks={"stripe": WATERMARK},
+        definitions=definitions,
+    )
+    Ledger(lake).append(release)
+    return release

@@ -1,0 +1,355 @@
+"""The project's own Feast repo: compiled, applied, materialized, read, and driven by Feast's command line."""
+
+from __future__ import annotations
+
+import http.client
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from contextlib import closing
+from dataclasses import replace
+from datetime import timedelta
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import pytest
+from feast import FeatureStore
+from feast.repo_config import load_repo_config as load_yaml
+
+from lifecycle import config
+from lifecycle.definitions import Definitions
+from lifecycle.engine import training_frame
+from lifecycle.errors import UsageError
+from lifecycle.feast_plugin.apply import apply
+from lifecycle.feast_plugin.compile import compile_repo, load_labels
+from lifecycle.feast_plugin.materialize import materialize, online
+from lifecycle.feast_plugin.repo import load_repo_config
+from lifecycle.lake import Lake, Ledger
+from tests.conftest import ROOT
+from tests.feast_lake import BIG, WATERMARK, add_row, day, make_lake, make_release
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lifecycle.config import Settings
+    from lifecycle.lake import Release
+
+SERVICES = ["credit_risk_v1", "fraud_v1", "identity_theft_v1", "lifecycle_v1"]
+KEYS = [
+    {"consumer_id": "c1", "device_id": "d1", "payment_method_id": "pm1"},
+    {"consumer_id": "c2", "device_id": "d2", "payment_method_id": "pm1"},
+    {"consumer_id": "c3", "device_id": "d1", "payment_method_id": "pm2"},
+    {"consumer_id": "nobody", "device_id": "d1", "payment_method_id": "pm1"},
+]
+FEAST = Path(sys.executable).with_name("feast")
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    given = config.load(ROOT, home=tmp_path_factory.mktemp("repo") / "home")
+    return replace(given, labels="tests.feast_labels")
+
+
+@pytest.fixture(scope="module")
+def release(settings: Settings) -> Release:
+    """Return the first release, its Feast repo applied."""
+    lake = make_lake(settings)
+    made = make_release(lake, compiled(settings))
+    apply(settings)
+    return made
+
+
+@pytest.fixture(scope="module")
+def serving(settings: Settings, release: Release) -> Release:
+    """Return the first release, served and materialized."""
+    materialize(settings, release)
+    return release
+
+
+@pytest.fixture
+def restored(settings: Settings, serving: Release) -> Iterator[Release]:
+    """Return the first release; whatever the test does to ledger and online store, it serves again afterwards."""
+    yield serving
+    Ledger(Lake(settings.lake)).roll_back(serving.number)
+    materialize(settings, serving)
+
+
+def compiled(settings: Settings) -> Definitions:
+    connection = Lake(settings.lake).connect()
+    try:
+        return compile_repo(settings, connection)
+    finally:
+        connection.close()
+
+
+def changed(settings: Settings, *rows, definitions: Definitions | None = None) -> Release:
+    """Add rows and return a further release."""
+    lake = Lake(settings.lake)
+    with lake.lock():
+        connection = lake.connect(write=True)
+        for row in rows:
+            add_row(connection, *row)
+        connection.close()
+    number = len(Ledger(lake).all()) + 1
+    return make_release(lake, definitions or compiled(settings), number)
+
+
+def frame(settings: Settings, release: Release, keys: list[dict], service: str) -> list[dict]:
+    connection = Lake(settings.lake).connect(release.snapshot)
+    try:
+        return training_frame(connection, release.definitions, pd.DataFrame(keys), features=service).table.to_pylist()
+    finally:
+        connection.close()
+
+
+def test_equal_repos_compile_to_equal_bytes(settings, release):
+    again = compiled(settings)
+    assert again.to_json() == release.definitions.to_json()
+    assert Definitions.from_json(again.to_json()) == again
+    assert [service.name for service in again.services] == SERVICES
+    assert again.known_time == "as_known"
+    assert [label.name for label in again.labels] == ["disputed"]
+
+
+def test_a_view_takes_its_schema_from_the_relation(release):
+    view = release.definitions.view("consumer_session")
+    assert view.join_keys == (("consumer_id", "consumer_id"),)
+    assert (view.event_timestamp, view.known_at, view.deleted) == ("event_timestamp", "known_at", "deleted")
+    assert view.tie_break == ("sequence", "event_id", "content_hash")
+    assert view.at_t == "exclude"
+    assert [field.name for field in view.features][:3] == ["session_status", "auth_method", "session_device_id"]
+    assert view.columns == (("session_device_id", "device_id"),)
+    assert view.feature("session_at").dtype == "TIMESTAMP WITH TIME ZONE"
+
+
+def test_feast_infers_the_same_features(settings, release):
+    store = FeatureStore(config=load_repo_config(settings))
+    registered = {view.name: {field.name for field in view.features} for view in store.list_feature_views()}
+    assert registered == {v.name: {field.name for field in v.features} for v in release.definitions.views}
+
+
+def test_compiling_leaves_no_module_and_no_folder_behind(settings, release):  # noqa: ARG001
+    before = (Path.cwd(), list(sys.path), {"views", "entities", "sources", "services"} & sys.modules.keys())
+    compiled(settings)
+    after = (Path.cwd(), list(sys.path), {"views", "entities", "sources", "services"} & sys.modules.keys())
+    assert before == after
+    assert before[2] == set()
+
+
+def test_a_view_over_a_missing_relation_is_refused(settings, release, tmp_path):  # noqa: ARG001
+    repo = tmp_path / "feature_repo"
+    shutil.copytree(settings.feature_repo, repo)
+    text = (repo / "sources.py").read_text()
+    (repo / "sources.py").write_text(text.replace("features.consumer_credit_application", "features.consumer_credt"))
+    with pytest.raises(UsageError, match=r"'features.consumer_credt'.*Did you mean 'features.consumer_credit'"):
+        compiled(replace(settings, feature_repo=repo))
+
+
+def test_a_repo_that_python_cannot_read_is_refused(settings, release, tmp_path):  # noqa: ARG001
+    repo = tmp_path / "feature_repo"
+    shutil.copytree(settings.feature_repo, repo)
+    (repo / "views.py").write_text("from entities import nobody\n")
+    with pytest.raises(UsageError, match="nobody"):
+        compiled(replace(settings, feature_repo=repo))
+
+
+def test_a_missing_labels_module_is_refused(settings):
+    with pytest.raises(UsageError, match="LABELS"):
+        load_labels(replace(settings, labels="tests.no_such_module"))
+
+
+def test_everything_generated_follows_the_home(settings):
+    loaded = load_repo_config(settings)
+    home = settings.lake.home
+    assert loaded.registry.path == str(home / "feast" / "registry.db")
+    assert loaded.online_store.path == str(home / "feast" / "online.db")
+    assert loaded.offline_store.lake["home"] == str(home)
+
+
+def test_the_yaml_and_the_platform_mean_the_same_places():
+    plain = config.load(ROOT)
+    repo = plain.feature_repo
+    yaml = load_yaml(repo, repo / "feature_store.yaml")
+    folder = plain.lake.home / "feast"
+    assert (repo / yaml.registry.path).resolve() == folder / "registry.db"
+    assert (repo / yaml.online_store.path).resolve() == folder / "online.db"
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_online_values_equal_the_frame_at_the_materialization_time(settings, serving, service):
+    expected = frame(settings, serving, [{**row, "event_timestamp": WATERMARK} for row in KEYS], service)
+    for key, row, read in zip(KEYS, expected, online(settings, service, KEYS), strict=True):
+        wanted = {name: value for name, value in row.items() if name not in {*key, "event_timestamp"}}
+        assert list(read) == list(wanted)
+        assert {name: value.value for name, value in read.items()} == wanted
+
+
+def test_values_come_with_time_age_and_status(settings, serving):  # noqa: ARG001
+    [read] = online(settings, "fraud_v1", [{"consumer_id": "c1"}])
+    amount = read["last_charge_amount"]
+    assert (amount.value, amount.event_timestamp, amount.status) == (400, day(4), "PRESENT")
+    assert amount.age == WATERMARK - day(4)
+    assert read["last_charge_currency"].status == "PRESENT"
+    assert read["last_refund_amount"].status == "NOT_FOUND"
+    assert read["card_brand"].status == "NOT_FOUND"  # its key was not given
+
+
+def test_a_tombstone_reads_as_not_found(settings, serving):  # noqa: ARG001
+    [read] = online(settings, "lifecycle_v1", [{"consumer_id": "c2"}])
+    assert read["country"].status == "NOT_FOUND"
+
+
+def test_whole_numbers_beyond_a_float_stay_exact_beside_misses(settings, serving):  # noqa: ARG001
+    [read] = online(settings, "lifecycle_v1", [{"consumer_id": "c3"}])
+    assert read["last_charge_amount"].value == BIG
+
+
+def test_feasts_own_online_read_agrees(settings, serving):  # noqa: ARG001
+    store = FeatureStore(config=load_repo_config(settings))
+    asked = ["consumer_payment:last_charge_amount", "consumer_profile:country", "consumer_lifecycle:lifecycle_stage"]
+    keys = [{"consumer_id": key} for key in ("c1", "c2", "c3", "nobody")]
+    assert store.get_online_features(asked, keys).to_dict() == {
+        "consumer_id": ["c1", "c2", "c3", "nobody"],
+        "last_charge_amount": [400, None, BIG, None],
+        "country": ["FR", None, None, None],
+        "lifecycle_stage": ["paused", None, None, None],
+    }
+
+
+def test_feasts_own_materialization_overwrites_with_a_tombstone(settings, restored):  # noqa: ARG001
+    store = FeatureStore(config=load_repo_config(settings))
+    store.materialize(day(0), day(8), feature_views=["consumer_profile"])
+    key = [{"consumer_id": "c2"}]
+    assert store.get_online_features(["consumer_profile:country"], key).to_dict()["country"] == ["IE"]
+    store.materialize(day(8), day(10), feature_views=["consumer_profile"])
+    assert store.get_online_features(["consumer_profile:country"], key).to_dict()["country"] == [None]
+
+
+def test_a_release_replaces_the_store_and_a_rollback_brings_it_back(settings, restored):
+    gone = ("consumer_lifecycle", "c1", 12, 12, "l3", None)
+    new = ("consumer_profile", "c9", 12, 12, "p9", {"country": "NL"})
+    later = changed(settings, gone, new)
+    done = materialize(settings, later)
+    assert (done.release, done.at) == (later.number, WATERMARK)
+    keys = [{"consumer_id": "c1"}, {"consumer_id": "c9"}]
+    first, second = online(settings, "lifecycle_v1", keys)
+    assert (first["lifecycle_stage"].status, second["country"].value) == ("NOT_FOUND", "NL")
+    Ledger(Lake(settings.lake)).roll_back(restored.number)
+    materialize(settings, restored)
+    first, second = online(settings, "lifecycle_v1", keys)
+    assert (first["lifecycle_stage"].value, second["country"].status) == ("paused", "NOT_FOUND")
+
+
+def test_nothing_materialized_is_said(tmp_path):
+    with pytest.raises(UsageError, match="holds no release yet"):
+        online(config.load(ROOT, home=tmp_path), "fraud_v1", KEYS)
+
+
+def test_a_value_older_than_its_ttl_is_not_served(settings, restored):
+    microseconds = int(timedelta(days=25) / timedelta(microseconds=1))
+    views = tuple(
+        replace(view, ttl_us=microseconds) if view.name in {"consumer_payment", "consumer_profile"} else view
+        for view in restored.definitions.views
+    )
+    later = changed(settings, definitions=restored.definitions.with_views(views))
+    materialize(settings, later)
+    [read] = online(settings, "lifecycle_v1", [{"consumer_id": "c1"}])
+    # Day 4 is 26 days before the watermark, day 5 exactly 25: a ttl's edge still counts.
+    assert (read["last_charge_amount"].value, read["last_charge_amount"].status) == (None, "OUTSIDE_MAX_AGE")
+    assert (read["country"].value, read["country"].status) == ("FR", "PRESENT")
+    [row] = frame(settings, later, [{"consumer_id": "c1", "event_timestamp": WATERMARK}], "lifecycle_v1")
+    assert (row["last_charge_amount"], row["country"]) == (None, "FR")
+
+
+def test_keys_of_no_view_are_refused(settings, serving):  # noqa: ARG001
+    with pytest.raises(UsageError, match="consumer_id"):
+        online(settings, "lifecycle_v1", [{"customer": "c1"}])
+    with pytest.raises(UsageError, match="Did you mean 'fraud_v1'"):
+        online(settings, "fraud_v2", KEYS)
+
+
+SCORED = {
+    "fraud_v1": [
+        ("consumer_payment", "c1", 15, 15, "ch_9", {"last_charge_amount": 9}),
+        ("consumer_lifecycle", "c1", 15, 15, "ch_9", {"lifecycle_stage": "returned"}),
+    ],
+    "credit_risk_v1": [
+        ("consumer_credit_application", "c1", 15, 15, "a1", {"amount_requested": 9}),
+        ("consumer_credit", "c1", 15, 15, "a1", {"credit_status": "current"}),
+    ],
+    "identity_theft_v1": [
+        ("consumer_session", "c1", 15, 15, "s9", {"session_status": "failed"}),
+        ("device_session", "d1", 15, 15, "s9", {"last_session_status": "failed"}),
+        ("consumer_identity", "c1", 15, 15, "v9", {"verification_status": "processing"}),
+    ],
+}
+
+
+@pytest.mark.parametrize("service", SCORED)
+def test_the_scored_event_changes_no_feature_of_its_own_row(settings, restored, service):  # noqa: ARG001
+    before = changed(settings)
+    after = changed(settings, *SCORED[service])
+    moments = [day(15), day(15) + timedelta(microseconds=1)]
+    spine = [{**KEYS[0], "event_timestamp": moment} for moment in moments]
+    unseen, seen = (frame(settings, one, spine, service) for one in (before, after))
+    assert unseen[0] == seen[0]
+    assert unseen[1] != seen[1]
+
+
+@pytest.fixture(scope="module")
+def user_repo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the Feast repo of a copied project with a lake, as a user finds it: no environment variable."""
+    root = tmp_path_factory.mktemp("project")
+    shutil.copy(ROOT / config.FILE_NAME, root)
+    shutil.copytree(ROOT / "feature_repo", root / "feature_repo", ignore=shutil.ignore_patterns("__pycache__"))
+    make_release(make_lake(config.load(root)), Definitions())
+    assert "Created feature view consumer_profile" in feast(root / "feature_repo", "apply")
+    return root / "feature_repo"
+
+
+def feast(repo: Path, *arguments: str) -> str:
+    done = subprocess.run([FEAST, *arguments], cwd=repo, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_feasts_command_line_applies_lists_and_materializes(user_repo):
+    assert "consumer_identity" in feast(user_repo, "feature-views", "list")
+    feast(user_repo, "materialize", "2026-01-01T00:00:00", WATERMARK.isoformat())
+    store = FeatureStore(repo_path=str(user_repo))
+    read = store.get_online_features(["consumer_identity:verification_status"], [{"consumer_id": "c1"}])
+    assert read.to_dict()["verification_status"] == ["verified"]
+    spine = pd.DataFrame([{"consumer_id": "c1", "event_timestamp": day(4)}])
+    late = store.get_historical_features(spine, ["consumer_identity:verification_status"])
+    assert late.to_df()["verification_status"].tolist() == ["requires_input"]
+
+
+@pytest.mark.skipif(find_spec("grpc_reflection") is None, reason="feast ui needs the extra feast[grpcio]")
+def test_feasts_web_page_serves_on_loopback(user_repo):
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    command = [FEAST, "ui", "--host", "127.0.0.1", "--port", str(port)]
+    server = subprocess.Popen(command, cwd=user_repo, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        answer = _first_answer(port, server)
+    finally:
+        server.terminate()
+        server.wait(timeout=30)
+    assert b"Lifecycle" in answer
+
+
+def _first_answer(port: int, server: subprocess.Popen[bytes]) -> bytes:
+    for _ in range(300):
+        assert server.poll() is None, "feast ui ended"
+        try:
+            with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
+                connection.request("GET", "/projects-list.json")
+                return connection.getresponse().read()
+        except OSError:
+            time.sleep(0.2)
+    raise AssertionError("feast ui did not answer within a minute")
