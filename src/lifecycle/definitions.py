@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from lifecycle.errors import unknown
 
@@ -35,7 +35,9 @@ class Window:
 
     function: a name from SEMANTICS (count, sum, mean, ...). column: None counts events.
     window_us: length in microseconds, None for all history. where: an SQL predicate over the source's
-    columns. bucket: a column and the declared value this output is for.
+    columns. bucket: a column and the declared value this output is for. parameter: k of last_k, the share
+    of approx_quantile. currency: the column that says what money `column` is in; a window that mixes two
+    is an error.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Window:
     where: str | None = None
     bucket: tuple[str, str] | None = None
     parameter: float | None = None
+    currency: str | None = None
 
 
 @dataclass(frozen=True)
@@ -187,7 +190,10 @@ class Definitions:
         )
 
 
-def _by_name(kind: str, name: str, known: tuple[Any, ...]) -> Any:
+_Named = TypeVar("_Named", View, Service, Label)
+
+
+def _by_name(kind: str, name: str, known: tuple[_Named, ...]) -> _Named:
     for one in known:
         if one.name == name:
             return one

@@ -135,8 +135,9 @@ class Project:
         """Return a SQLAlchemy engine on a release, read-only: for pandas.read_sql, reflection and notebooks."""
         import sqlalchemy
 
-        query = {"home": str(self.settings.lake.home), "release": str(self.release(release).number)}
-        url = sqlalchemy.URL.create("lifecycle", database=str(self.settings.root), query=query)
+        from lifecycle.lake import dialect
+
+        url = dialect.url(self.settings, release=self.release(release).number)
         return sqlalchemy.create_engine(url)
 
     def sandbox(self) -> Project:

@@ -62,7 +62,7 @@ def _show_frame(project: Project) -> None:
         )
         if name in table.column_names
     ]
-    show.arrow(table.select([*shown, frame.receipt.label_name or shown[0]]), limit=8)
+    show.arrow(table.select([*shown, frame.receipt["label"]["name"]]), limit=8)
     show.title("Its receipt")
     show.pairs(frame.receipt.summary())
 

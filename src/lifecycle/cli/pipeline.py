@@ -151,7 +151,7 @@ def generate(
     folder: Annotated[Path, typer.Argument(help="Where the files go.")],
     consumers: Annotated[int, typer.Option(min=10, help="How many consumers.")] = 20_000,
     months: Annotated[int, typer.Option(min=1, help="How many months of life.")] = 18,
-    seed: Annotated[int, typer.Option(help="Same seed, same bytes.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")] = 1,
     json: JsonOption = False,
 ) -> None:
     """
@@ -173,7 +173,7 @@ def generate(
             {key: str(value) if isinstance(value, Path) else value for key, value in asdict(made).items()}
         )
     else:
-        show.console.print(str(made), markup=False)
+        show.pairs({"folder": made.folder, "consumers": made.consumers, "lines": made.lines} | made.counts)
 
 
 def demo(

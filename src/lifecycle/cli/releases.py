@@ -61,7 +61,7 @@ def releases(json: JsonOption = False) -> None:
         {
             "release": one.number,
             "serves": one.number == served,
-            "made_at": one.made_at,
+            "made_at": one.made_at.replace(microsecond=0),
             "high_water": one.high_water,
             "snapshot": one.snapshot,
             "code": one.code_hash[:12],

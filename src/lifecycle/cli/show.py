@@ -6,6 +6,7 @@ import json
 import time
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Self
 
 import typer
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     import pyarrow as pa
+
+    from lifecycle.feast_plugin.materialize import OnlineValue
 
 console = Console(highlight=False)
 
@@ -83,17 +86,41 @@ def rows(columns: Sequence[str], values: Iterable[Sequence[Any]], *, right: Sequ
 
 
 def arrow(table: pa.Table, *, limit: int = 20) -> None:
-    """Print the first `limit` rows of an Arrow table, and how many there are."""
+    """
+    Print the first `limit` rows of an Arrow table, and how many there are.
+
+    A table wider than the terminal is turned on its side: a line per column, the first rows beside each other.
+    """
     from pyarrow import types
 
-    numeric = [
-        field.name for field in table.schema if types.is_primitive(field.type) and _is_number(field.type)
-    ]
-    rows(
-        table.column_names, (tuple(row.values()) for row in table.slice(0, limit).to_pylist()), right=numeric
-    )
-    if table.num_rows > limit:
-        console.print(f"… {table.num_rows:,} rows in all", style="dim")
+    lines = [[cell(value) for value in row.values()] for row in table.slice(0, limit).to_pylist()]
+    widths = [max(map(len, column)) for column in zip(table.column_names, *lines, strict=True)]
+    if sum(widths) + 2 * len(widths) > console.width and len(lines) > 0:
+        fitting = _on_its_side(table.column_names, lines)
+        _say_more(table.num_rows, fitting)
+        return
+    numeric = [field.name for field in table.schema if types.is_primitive(field.type) and _is_number(field.type)]
+    rows(table.column_names, lines, right=numeric)
+    _say_more(table.num_rows, len(lines))
+
+
+def _on_its_side(names: Sequence[str], lines: Sequence[Sequence[str]]) -> int:
+    """Print a line per column and as many rows beside each other as fit; return how many rows those were."""
+    left = console.width - max(map(len, names))
+    shown: list[Sequence[str]] = []
+    for line in lines:
+        left -= 2 + max(map(len, line))
+        if left < 0 and shown:
+            break
+        shown.append(line)
+    header = ["column", *(f"row {number}" for number in range(1, len(shown) + 1))]
+    rows(header, zip(names, *shown, strict=True))
+    return len(shown)
+
+
+def _say_more(total: int, shown: int) -> None:
+    if total > shown:
+        console.print(f"… {total:,} rows in all", style="dim")
 
 
 def arrow_json(table: pa.Table) -> None:
@@ -105,7 +132,15 @@ def pairs(values: Mapping[str, Any]) -> None:
     """Print names with their values, one a line."""
     width = max(map(len, values), default=0)
     for name, value in values.items():
-        console.print(f"  {name:<{width}}  {cell(value)}", markup=False)
+        console.print(f"  {name:<{width}}  {cell(value)}", markup=False, soft_wrap=True)
+
+
+def online_values(values: Mapping[str, OnlineValue]) -> None:
+    """Print online values with their status and age."""
+    rows(
+        ("feature", "value", "status", "age", "since"),
+        ((name, one.value, one.status, one.age, one.event_timestamp) for name, one in values.items()),
+    )
 
 
 def cell(value: Any) -> str:
@@ -150,4 +185,6 @@ def _plain(value: Any) -> Any:
         return str(value)
     if isinstance(value, bytes):
         return value.hex()
+    if isinstance(value, PurePath):
+        return str(value)
     raise TypeError(f"{type(value).__name__} has no JSON form")

@@ -31,9 +31,16 @@ ALIAS = "lake"
 
 
 def extension_path(name: str) -> Path:
-    """Return the file of a DuckDB extension installed as a wheel."""
-    folder = files(f"duckdb_extension_{name}") / "extensions" / f"v{duckdb.__version__}"
-    return Path(str(folder / f"{name}.duckdb_extension"))
+    """Return the file of a DuckDB extension installed as a wheel; raises PlatformError when there is none."""
+    try:
+        folder = files(f"duckdb_extension_{name}") / "extensions" / f"v{duckdb.__version__}"
+    except ModuleNotFoundError:
+        folder = None
+    path = Path(str(folder)) / f"{name}.duckdb_extension"
+    if folder is None or not path.is_file():
+        package = f"duckdb-extension-{name.replace('_', '-')}=={duckdb.__version__}"
+        raise PlatformError(f"DuckDB's extension {name} is missing: install {package}, or run `make setup`.")
+    return path
 
 
 class Lake:
@@ -41,7 +48,8 @@ class Lake:
 
     def __init__(self, settings: LakeSettings) -> None:
         self.settings = settings
-        self._lock = FileLock(settings.home / "writer.lock")
+        # One lock object per file and thread, so that two Lakes of one home are not in each other's way.
+        self._lock = FileLock(settings.home / "writer.lock", is_singleton=True)
 
     @property
     def on_postgres(self) -> bool:
@@ -74,9 +82,7 @@ class Lake:
         parts = {"dbname": url.database, "host": url.host, "port": url.port, "user": url.username}
         return "ducklake:postgres:" + " ".join(f"{k}={v}" for k, v in parts.items() if v is not None)
 
-    def attach_statement(
-        self, snapshot: int | None = None, *, write: bool = False, alias: str = ALIAS
-    ) -> str:
+    def attach_statement(self, snapshot: int | None = None, *, write: bool = False, alias: str = ALIAS) -> str:
         """Return the ATTACH statement for this lake, read-only at `snapshot` unless `write`."""
         options = [f"DATA_PATH {literal(self.settings.data_path.rstrip('/') + '/')}"]
         if not write:
@@ -87,7 +93,7 @@ class Lake:
 
     @contextmanager
     def lock(self, timeout: float = 0.0) -> Iterator[None]:
-        """Hold the lake's only writing place; re-entrant within a process."""
+        """Hold the lake's only writing place; re-entrant within a thread."""
         self.settings.home.mkdir(parents=True, exist_ok=True)
         try:
             self._lock.acquire(timeout=timeout)
@@ -132,7 +138,13 @@ class Lake:
             config["threads"] = given.threads
         if given.memory_limit:
             config["memory_limit"] = given.memory_limit
-        connection = duckdb.connect(":memory:", config=config)
+        try:
+            connection = duckdb.connect(":memory:", config=config)
+        except duckdb.Error as error:
+            raise UsageError(
+                f"DuckDB refuses threads={given.threads}, memory_limit={given.memory_limit!r}: {error}. "
+                "Correct them in [lake] of lifecycle.toml, or in LIFECYCLE_THREADS and LIFECYCLE_MEMORY_LIMIT."
+            ) from error
         prepare(connection, self.extensions)
         return connection
 
@@ -140,6 +152,14 @@ class Lake:
         """Return the newest snapshot's number."""
         row = connection.execute(f"SELECT max(snapshot_id) FROM ducklake_snapshots('{ALIAS}')").fetchone()
         return int(row[0]) if row else 0
+
+    def tables(self, connection: duckdb.DuckDBPyConnection) -> list[str]:
+        """Return the name, `schema.table`, of every table and view in the lake."""
+        query = """
+            SELECT table_schema || '.' || table_name FROM information_schema.tables
+            WHERE table_catalog = ? ORDER BY ALL
+        """
+        return [name for (name,) in connection.execute(query, [ALIAS]).fetchall()]
 
     def _create(self) -> None:
         self.settings.home.mkdir(parents=True, exist_ok=True)

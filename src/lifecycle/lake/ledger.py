@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
@@ -104,9 +104,7 @@ class Ledger:
         """Return release `number`, or the served one."""
         wanted = self.serving() if number is None else number
         if wanted is None:
-            raise UsageError(
-                "there is no release yet. Make one with `lifecycle run`, or try `lifecycle demo`."
-            )
+            raise UsageError("there is no release yet. Make one with `lifecycle run`, or try `lifecycle demo`.")
         if self._ready():
             with self._engine.connect() as connection:
                 query = sa.select(_RELEASES).where(_RELEASES.c.number == wanted)
@@ -114,9 +112,7 @@ class Ledger:
             if row is not None:
                 return _from_row(row)
         known = ", ".join(str(release.number) for release in self.all()) or "none"
-        raise UsageError(
-            f"there is no release {wanted}. There are: {known}. `lifecycle releases` lists them."
-        )
+        raise UsageError(f"there is no release {wanted}. There are: {known}. `lifecycle releases` lists them.")
 
     def roll_back(self, number: int) -> Release:
         """Serve an earlier release again; nothing is deleted."""
@@ -149,7 +145,7 @@ def _to_row(release: Release) -> dict[str, object]:
     }
 
 
-def _from_row(row: Mapping[str, object]) -> Release:
+def _from_row(row: Mapping[Any, object]) -> Release:
     return Release(
         number=int(str(row["number"])),
         made_at=parse(str(row["made_at"])),
