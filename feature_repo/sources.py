@@ -2,7 +2,8 @@
 The relations that views read; the dbt models in dbt_project/models/features say what their columns mean.
 
 `at_t="exclude"` marks a source whose rows can describe the very event that is scored: a charge, a login, an
-application. A row at exactly the observation time is then left out, so the event never explains itself.
+application. A row at exactly the observation time is then left out, so the event never explains itself. A shop's
+invoice carries its buyer's country, so the profile is among them.
 """
 
 from lifecycle.feast_plugin.source import LifecycleSource

@@ -50,7 +50,7 @@ def cases(draw, spine_rows=(1, 12)):
             "event": moments,
             "known": st.none() | moments,
             "tie": st.tuples(st.none() | st.integers(0, 1), st.sampled_from(["", "x", "y"])),
-            "deleted": st.booleans() if deleted else st.just(False),
+            "deleted": st.booleans() if deleted else st.just(value=False),
             "values": st.tuples(st.sampled_from(VALUES), st.sampled_from([None, "", "z"])),
         }
     )

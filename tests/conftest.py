@@ -4,6 +4,7 @@ Fixtures shared by all tests.
 `settings`: this repository's project with everything generated under the test's own folder.
 `lake`: its (still empty) lake. `postgres_url`: a real PostgreSQL server on loopback, for the session.
 `postgres_settings`: `settings` with a new, empty database of that server as the catalog.
+`bare_project`: makes a project of nothing around a lake.
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ from lifecycle import config
 from lifecycle.lake import Lake
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    from lifecycle.config import Settings
+    from lifecycle.config import LakeSettings, Settings
 
 ROOT = Path(__file__).resolve().parents[1]
 TEST_KEY = "a key for tests and nothing else"
@@ -58,6 +59,20 @@ def settings(tmp_path: Path) -> Settings:
 def lake(settings: Settings) -> Lake:
     """Return a lake that holds nothing yet: write to it under `lake.lock()`."""
     return Lake(settings.lake)
+
+
+@pytest.fixture
+def bare_project(tmp_path: Path) -> Callable[[LakeSettings], Settings]:
+    """Return what makes an empty project (no models, no suites, no features) around a lake's settings."""
+
+    def make(lake: LakeSettings) -> Settings:
+        root = tmp_path / "project"
+        (root / "dbt_project" / "expectations").mkdir(parents=True)
+        (root / "feature_repo").mkdir()
+        (root / config.FILE_NAME).write_text("", encoding="utf-8")
+        return replace(config.load(root), lake=lake)
+
+    return make
 
 
 @pytest.fixture(scope="session")

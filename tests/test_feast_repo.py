@@ -276,6 +276,7 @@ SCORED = {
     "fraud_v1": [
         ("consumer_payment", "c1", 15, 15, "ch_9", {"last_charge_amount": 9}),
         ("consumer_lifecycle", "c1", 15, 15, "ch_9", {"lifecycle_stage": "returned"}),
+        ("consumer_profile", "c1", 15, 15, "ch_9", {"country": "GB"}),  # a shop's invoice carries its buyer's country
     ],
     "credit_risk_v1": [
         ("consumer_credit_application", "c1", 15, 15, "a1", {"amount_requested": 9}),

@@ -110,7 +110,7 @@ def test_ties_fall_to_the_greater_event_id(store):
 
 
 def test_a_tombstone_ends_the_state(store):
-    frame = store.get_historical_features(spine(("c2", 8), ("c2", 9)), ["consumer_profile:country"]).to_df()
+    frame = store.get_historical_features(spine(("c2", 8), ("c2", 9.5)), ["consumer_profile:country"]).to_df()
     assert frame["country"].tolist() == ["IE", None]
 
 
@@ -195,7 +195,7 @@ def test_on_demand_features_are_computed(store):
 
     with pytest.warns(RuntimeWarning, match="On demand feature view"):
         store.apply([above])
-    frame = spine(("c1", 30), ("c1", 5)).assign(amount=[500, 100])
+    frame = spine(("c1", 30), ("c1", 5.5)).assign(amount=[500, 100])
     table = store.get_historical_features(frame, ["above:above_last", "consumer_profile:country"]).to_arrow()
     assert table["above_last"].to_pylist() == [100, -300]
     assert table["country"].to_pylist() == ["FR", "FR"]

@@ -51,7 +51,9 @@ def write(connection, rows):
         "known_until": pa.array([at(row["known_until"]) for row in rows], pa.timestamp("us", "UTC")),
         "sequence": pa.array([row["tie"][0] for row in rows], pa.int64()),
         "event_id": pa.array([row["tie"][1] for row in rows], pa.string()),
-        "status": pa.array(["yes" if row["holds"] else random.Random(row["event"]).choice(["no", None]) for row in rows]),
+        "status": pa.array(
+            ["yes" if row["holds"] else random.Random(row["event"]).choice(["no", None]) for row in rows]
+        ),
     }
     columns["status"] = columns["status"].cast(pa.string())
     connection.register("given", pa.table(columns))
@@ -172,5 +174,5 @@ def test_a_label_needs_a_watermark_of_one_of_its_sources():
     connection = connect()
     write(connection, [])
     label = replace(declared("exists", 1, 0), sources=("nowhere",))
-    with pytest.raises(UsageError, match="nowhere.*stripe, unrelated"):
+    with pytest.raises(UsageError, match=r"nowhere.*stripe, unrelated"):
         ask(connection, label, [(("a",), MIDNIGHT)], MIDNIGHT)

@@ -28,6 +28,9 @@ _LAKE_VARIABLES = {
 }
 
 
+_SECTIONS = {"lake": tuple(_LAKE_VARIABLES), "dbt": ("project",), "feast": ("repo",), "labels": ("module",)}
+
+
 @dataclass(frozen=True)
 class LakeSettings:
     """
@@ -95,9 +98,12 @@ def load(start: str | Path | None = None, *, home: str | Path | None = None) -> 
         given = tomllib.loads((root / FILE_NAME).read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{root / FILE_NAME} is not valid TOML: {error}.") from error
-    _refuse_unknown(given, ("lake", "dbt", "feast", "labels", "sources"), "section")
+    for section, known in _SECTIONS.items():
+        _check_section(given, section, known)
+    _refuse_unknown(given, (*_SECTIONS, "sources"), "section")
+    for name in _section(given, "sources"):
+        _section(given["sources"], name, "sources.")
     lake = dict(given.get("lake", {}))
-    _refuse_unknown(lake, _LAKE_VARIABLES, "setting of [lake]")
     lake |= {key: os.environ[name] for key, name in _LAKE_VARIABLES.items() if os.environ.get(name)}
     if home is not None:
         lake |= {"home": str(home), "catalog": "", "data": ""}
@@ -126,25 +132,37 @@ def secret_key() -> bytes:
 
 def _lake(root: Path, given: dict[str, Any]) -> LakeSettings:
     def placed(value: str) -> str:
-        return value if not value or "://" in value else str((root / value).resolve())
+        return value if not value or "://" in value else str((root / Path(value).expanduser()).resolve())
 
-    try:
-        threads = int(given.get("threads", 0))
-    except ValueError as error:
-        raise UsageError(
-            f"threads is {given['threads']!r}; it must be a whole number, 0 for all cores."
-        ) from error
+    threads = str(given.get("threads", 0))
+    if not threads.isdecimal():
+        raise UsageError(f"threads is {threads!r}; it must be a whole number, 0 for all cores.")
     return LakeSettings(
-        home=Path(placed(given.get("home", ".lifecycle/lake"))),
+        home=Path(placed(given.get("home", ".lifecycle"))),
         catalog=given.get("catalog", ""),
         data=placed(given.get("data", "")),
-        threads=threads,
+        threads=int(threads),
         memory_limit=given.get("memory_limit", ""),
         spill=placed(given.get("spill", "")),
     )
 
 
-def _refuse_unknown(given: dict[str, Any], possible: Any, kind: str) -> None:
+def _check_section(given: dict[str, Any], section: str, known: tuple[str, ...]) -> None:
+    values = _section(given, section)
+    _refuse_unknown(values, known, f"setting of [{section}]")
+    for name, value in values.items():
+        if name != "threads" and not isinstance(value, str):
+            raise UsageError(f"{name} is {value!r} in [{section}]; it must be text, in quotes.")
+
+
+def _section(given: dict[str, Any], name: str, prefix: str = "") -> dict[str, Any]:
+    section = given.get(name, {})
+    if not isinstance(section, dict):
+        raise UsageError(f"{prefix}{name} is {section!r}; it must be a section: [{prefix}{name}].")
+    return section
+
+
+def _refuse_unknown(given: dict[str, Any], possible: tuple[str, ...], kind: str) -> None:
     for name in given:
         if name not in possible:
             raise unknown(kind, name, possible)

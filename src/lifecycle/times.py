@@ -30,4 +30,4 @@ def parse(text: str) -> datetime:
 
 def iso(value: datetime) -> str:
     """Write a time as ISO 8601 in UTC, to the microsecond, ending in Z."""
-    return to_utc(value).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return to_utc(value).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"

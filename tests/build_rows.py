@@ -1,0 +1,129 @@
+"""Raw events straight into a lake, in docs/events.md's form: settled as intake settles them, without intake."""
+
+from __future__ import annotations
+
+import json
+import random
+from datetime import UTC, datetime, timedelta
+
+from lifecycle.pipeline.intake.relations import create_relations
+
+START = datetime(2025, 1, 1, tzinfo=UTC)
+COLUMNS = (
+    "source", "event_id", "revision", "content_hash", "retracted", "type", "event_timestamp", "known_at",
+    "batch_id", "sequence", "payload", "known_from", "known_until", "settled_batch",
+)  # fmt: skip
+TYPES = {
+    "customer.created": lambda pick: {"id": pick("cus"), "created": 1735689600, "country": pick("country")},
+    "customer.updated": lambda pick: {"id": pick("cus"), "country": pick("country"), "delinquent": True},
+    "customer.deleted": lambda pick: {"id": pick("cus")},
+    "payment_method.attached": lambda pick: {
+        "id": pick("pm"), "customer": pick("cus"), "card": {"brand": "visa", "exp_year": 2030},
+    },
+    "payment_intent.created": lambda pick: {"id": pick("pi"), "customer": pick("cus"), "amount": pick("money")},
+    "charge.succeeded": lambda pick: {
+        "id": pick("ch"), "customer": pick("cus"), "amount": pick("money"), "currency": "gbp",
+        "status": "succeeded", "amount_refunded": 0, "device": pick("dev"), "outcome": {"risk_score": 20},
+    },
+    "charge.failed": lambda pick: {"id": pick("ch"), "customer": pick("cus"), "amount": 5, "currency": "gbp"},
+    "charge.refunded": lambda pick: {
+        "id": pick("ch"), "customer": pick("cus"), "amount_refunded": 300, "currency": "gbp", "status": "succeeded",
+    },
+    "charge.refund.updated": lambda pick: {"id": pick("re"), "charge": pick("ch"), "amount": 300},
+    "charge.dispute.created": lambda pick: {
+        "id": pick("dp"), "charge": pick("ch"), "amount": 100, "currency": "gbp", "status": "needs_response",
+    },
+    "charge.dispute.closed": lambda pick: {"id": pick("dp"), "charge": pick("ch"), "status": "lost"},
+    "radar.early_fraud_warning.created": lambda pick: {"id": pick("issfr"), "charge": pick("ch")},
+    "review.opened": lambda pick: {"id": pick("prv"), "charge": pick("ch"), "open": True},
+    "identity.verification_session.created": lambda pick: {"id": pick("vs"), "customer": pick("cus")},
+    "identity.verification_session.verified": lambda pick: {
+        "id": pick("vs"), "customer": pick("cus"), "status": "verified",
+    },
+    "link.session.authenticated": lambda pick: {
+        "id": pick("ls"), "customer": pick("cus"), "status": "authenticated", "device": {"id": pick("dev")},
+    },
+    "credit.application.submitted": lambda pick: {"id": pick("ca"), "customer": pick("cus"), "status": "submitted"},
+    "credit.account.updated": lambda pick: {
+        "id": pick("acc"), "customer": pick("cus"), "status": "current", "balance": pick("money"),
+    },
+    "credit.statement.issued": lambda pick: {
+        "id": pick("stm"), "credit_account": pick("acc"), "customer": pick("cus"), "balance": pick("money"),
+        "period_start": 1735689600, "period_end": 1738368000.5,
+    },
+    "credit.payment.succeeded": lambda pick: {"id": pick("cp"), "credit_account": pick("acc"), "amount": 10},
+    "retail.line": lambda pick: {
+        "id": pick("line"), "invoice": pick("invoice"), "cancellation": False, "quantity": 2, "line": 1,
+        "unit_price": "2.555", "amount": 511, "currency": "gbp", "customer": "17850", "country": "France",
+    },
+}  # fmt: skip
+LISTED = ("charge.succeeded", "charge.refund.updated", "charge.dispute.created", "identity.verification_session.created")
+
+
+def random_batches(seed, batches=3, size=150):
+    """Return batches of random versions: new, late, amended, moved, key-changed and retracted events of all types."""
+    rng = random.Random(seed)
+    events, made = [], []
+    for number in range(1, batches + 1):
+        batch = []
+        for _ in range(size):
+            if events and rng.random() < 0.25:
+                source, event_id, kind, at = rng.choice(events)
+            else:
+                kind = rng.choice(list(TYPES))
+                source = "online-retail" if kind == "retail.line" else "stripe"
+                event_id = f"evt_{len(events)}"
+                if kind in LISTED and rng.random() < 0.3:
+                    source, event_id = "stripe-objects", f"object:{len(events)}"
+                at = START + timedelta(minutes=rng.randrange(60 * 24 * 90))
+                events.append((source, event_id, kind, at))
+            batch.append(_version(rng, number, source, event_id, kind, at))
+        made.append(batch)
+    return made
+
+
+def _version(rng, number, source, event_id, kind, at):
+    def pick(prefix):
+        if prefix == "money":
+            return rng.randrange(0, 10**6)
+        if prefix == "country":
+            return rng.choice(["GB", "FR"])
+        return f"{prefix}_{rng.randrange(12)}"
+
+    moved = at + timedelta(days=rng.choice([0, 0, 0, 0, -3, 5]))
+    known = moved + timedelta(seconds=rng.choice([0, 1, 60])) + timedelta(days=rng.choice([0, 0, 0, 7, 40]))
+    content = TYPES[kind](pick)
+    payload = json.dumps({"account": "acct_1", "object": content, "previous": {}}, sort_keys=True)
+    return {
+        "source": source, "event_id": event_id, "revision": None, "content_hash": f"{rng.getrandbits(64):016x}",
+        "retracted": rng.random() < 0.05, "type": kind, "event_timestamp": moved, "known_at": known,
+        "batch_id": number, "sequence": rng.choice([None, 1, 2]), "payload": payload,
+    }  # fmt: skip
+
+
+def settle(versions, number):
+    """Return every version with the known times in which it is in force, as docs/events.md ranks them."""
+    settled = []
+    for key in {(row["source"], row["event_id"]) for row in versions}:
+        mine = [row for row in versions if (row["source"], row["event_id"]) == key]
+        mine.sort(key=lambda row: (row["known_at"], row["content_hash"]))
+        for row, following in zip(mine, [*mine[1:], None], strict=True):
+            until = None if following is None else following["known_at"]
+            changed = "settled_batch" not in row or row["known_until"] != until
+            kept = {"known_from": row["known_at"], "known_until": until}
+            settled.append(row | kept | {"settled_batch": number if changed else row["settled_batch"]})
+    return settled
+
+
+def write(lake, versions):
+    """Make `raw` hold these settled versions and nothing else."""
+    with lake.lock():
+        connection = lake.connect(write=True)
+        create_relations(connection)
+        connection.execute("BEGIN; DELETE FROM lake.raw.events")
+        marks = "(" + ", ".join("?" for _ in COLUMNS) + ")"
+        rows = [row[column] for row in versions for column in COLUMNS]
+        if versions:
+            connection.execute(f"INSERT INTO lake.raw.events VALUES {', '.join([marks] * len(versions))}", rows)
+        connection.execute("COMMIT")
+        connection.close()
