@@ -6,13 +6,27 @@ import json
 import random
 from datetime import UTC, datetime, timedelta
 
-from lifecycle.pipeline.intake.relations import create_relations
+import pyarrow as pa
 
 START = datetime(2025, 1, 1, tzinfo=UTC)
-COLUMNS = (
-    "source", "event_id", "revision", "content_hash", "retracted", "type", "event_timestamp", "known_at",
-    "batch_id", "sequence", "payload", "known_from", "known_until", "settled_batch",
-)  # fmt: skip
+COLUMNS = {
+    "source": "VARCHAR NOT NULL",
+    "event_id": "VARCHAR NOT NULL",
+    "revision": "BIGINT",
+    "content_hash": "VARCHAR NOT NULL",
+    "retracted": "BOOLEAN NOT NULL",
+    "type": "VARCHAR NOT NULL",
+    "event_timestamp": "TIMESTAMPTZ NOT NULL",
+    "known_at": "TIMESTAMPTZ NOT NULL",
+    "batch_id": "BIGINT NOT NULL",
+    "sequence": "BIGINT",
+    "payload": "VARCHAR NOT NULL",
+    "known_from": "TIMESTAMPTZ NOT NULL",
+    "known_until": "TIMESTAMPTZ",
+    "settled_batch": "BIGINT NOT NULL",
+}
+BATCHES = """batch_id BIGINT, source VARCHAR, file VARCHAR, file_hash VARCHAR, landed BIGINT, accepted BIGINT,
+    repeated BIGINT, rejected BIGINT, watermark TIMESTAMPTZ, loaded_at TIMESTAMPTZ"""
 TYPES = {
     "customer.created": lambda pick: {"id": pick("cus"), "created": 1735689600, "country": pick("country")},
     "customer.updated": lambda pick: {"id": pick("cus"), "country": pick("country"), "delinquent": True},
@@ -57,7 +71,12 @@ TYPES = {
         "unit_price": "2.555", "amount": 511, "currency": "gbp", "customer": "17850", "country": "France",
     },
 }  # fmt: skip
-LISTED = ("charge.succeeded", "charge.refund.updated", "charge.dispute.created", "identity.verification_session.created")
+LISTED = (
+    "charge.succeeded",
+    "charge.refund.updated",
+    "charge.dispute.created",
+    "identity.verification_session.created",
+)
 
 
 def random_batches(seed, batches=3, size=150):
@@ -117,13 +136,13 @@ def settle(versions, number):
 
 def write(lake, versions):
     """Make `raw` hold these settled versions and nothing else."""
+    types = ", ".join(f"{name} {kind}" for name, kind in COLUMNS.items())
+    rows = pa.table({name: [row[name] for row in versions] for name in COLUMNS})
     with lake.lock():
         connection = lake.connect(write=True)
-        create_relations(connection)
-        connection.execute("BEGIN; DELETE FROM lake.raw.events")
-        marks = "(" + ", ".join("?" for _ in COLUMNS) + ")"
-        rows = [row[column] for row in versions for column in COLUMNS]
-        if versions:
-            connection.execute(f"INSERT INTO lake.raw.events VALUES {', '.join([marks] * len(versions))}", rows)
-        connection.execute("COMMIT")
+        connection.execute("CREATE SCHEMA IF NOT EXISTS lake.raw")
+        connection.execute(f"CREATE OR REPLACE TABLE lake.raw.events ({types})")
+        connection.execute(f"CREATE OR REPLACE TABLE lake.raw.batches ({BATCHES})")
+        connection.register("rows", rows)
+        connection.execute(f"INSERT INTO lake.raw.events SELECT {', '.join(COLUMNS)} FROM rows")
         connection.close()

@@ -84,7 +84,7 @@ def window(events, key, t, function, column=None, width=None, where=None, parame
     return aggregate(function, [e[column] for e in rows], parameter)
 
 
-def aggregate(function, values, parameter=None):
+def aggregate(function, values, parameter=None):  # noqa: PLR0911 - one each
     """Return one aggregation over values in order of time; fractions, so that nothing is rounded on the way."""
     if function == "count_distinct":
         return len({"nan" if isinstance(x, float) and math.isnan(x) else x for x in values})

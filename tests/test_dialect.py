@@ -39,9 +39,7 @@ def count(engine):
 
 
 def url(settings, **query):
-    return sa.URL.create(
-        "lifecycle", database=str(settings.root), query={"home": str(settings.lake.home), **query}
-    )
+    return sa.URL.create("lifecycle", database=str(settings.root), query={"home": str(settings.lake.home), **query})
 
 
 def test_an_engine_reads_the_served_release_or_the_one_named(released, lake):

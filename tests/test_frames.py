@@ -316,9 +316,7 @@ def test_window_features_stand_beside_states(connection):
 
 def test_a_view_without_keys_answers_every_row(connection):
     view = replace(MORE, name="all", join_keys=(), features=(Field("score_y", "DOUBLE"),))
-    connection.execute(
-        "CREATE TABLE lake.features.rates AS FROM lake.features.states WHERE consumer = 'a'"
-    )
+    connection.execute("CREATE TABLE lake.features.rates AS FROM lake.features.states WHERE consumer = 'a'")
     view = replace(view, relation="features.rates")
     spine = pa.table({"event_timestamp": [NOON, NOON + timedelta(days=2), NOON - timedelta(days=2)]})
     for chosen in (view, settle(connection, view)):

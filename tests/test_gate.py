@@ -112,10 +112,27 @@ def test_a_column_that_is_not_there_stops_the_release_even_as_a_warning(project,
     assert 'column "curency"' in message
 
 
+ROWS = """
+core.charges:
+  expectations:
+    - type: unexpected_rows_expectation
+      unexpected_rows_query: |
+        %s
+"""
+
+
 def test_sql_that_duckdb_refuses_is_told(project, lake):
-    query = "SELECT nothing FROM {batch} AS b WHERE no_such_function(amount)"
-    declare(project, f"core.charges:\n  expectations:\n    - type: unexpected_rows_expectation\n      unexpected_rows_query: {query}\n")
+    declare(project, ROWS % "SELECT nothing FROM {batch} AS b WHERE no_such_function(amount)")
     assert "no_such_function" in refused(project, lake)
+
+
+def test_sql_may_hold_colons_and_braces_when_escaped(project, lake):
+    declare(
+        project, ROWS % r"SELECT currency[\:2] AS head FROM {batch} WHERE NOT regexp_full_match(currency, '[a-t]{{3}}')"
+    )
+    message = refused(project, lake)
+    assert "10 failing" in message
+    assert "head='us'" in message
 
 
 def test_a_table_expectation_tells_what_it_found(project, lake):
@@ -133,8 +150,9 @@ def test_a_table_expectation_tells_what_it_found(project, lake):
         ("UPDATE lake.raw.events SET known_from = known_at - INTERVAL 1 SECOND", "begins before it is known"),
         ("UPDATE lake.raw.events SET known_until = known_at + INTERVAL 1 SECOND", "exactly one version of an event"),
         (
-            "INSERT INTO lake.raw.events SELECT * REPLACE ('other' AS content_hash, known_at + INTERVAL 2 SECOND "
-            "AS known_until) FROM lake.raw.events",
+            """INSERT INTO lake.raw.events
+            SELECT * REPLACE ('other' AS content_hash, known_at + INTERVAL 2 SECOND AS known_until)
+            FROM lake.raw.events""",
             "at any time at most one version",
         ),
         ("UPDATE lake.raw.events SET payload = '{' WHERE event_id = 'evt_1'", "payloads are JSON"),
@@ -185,7 +203,10 @@ def test_a_table_that_the_lake_lacks_is_guessed(project, lake):
         ("core.charges:\n  expectations:\n    - column: a\n", "an expectation has no `type`"),
         ("core.charges:\n  expectations:\n    - expect\n", "expected a mapping of an expectation's type"),
         ("core.charges:\n  expectations:\n    - {type: expect_x, severity: fatal}\n", "unknown severity 'fatal'"),
-        ("core.charges:\n  expectations:\n    - {type: expect_column_value_to_be_in_set}\n", "Did you mean 'expect_column_values_to_be_in_set'?"),
+        (
+            "core.charges:\n  expectations:\n    - {type: expect_column_value_to_be_in_set}\n",
+            "Did you mean 'expect_column_values_to_be_in_set'?",
+        ),
         ("core.charges:\n  expectations:\n    - {type: expect_column_values_to_be_unique, colum: a}\n", "colum"),
     ],
 )  # fmt: skip

@@ -5,10 +5,10 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from filelock import FileLock
 
 from lifecycle.config import KEY_VARIABLE
 from lifecycle.errors import IntakeError, LockedError, PlatformError, UsageError
-from lifecycle.lake import Lake
 from lifecycle.pipeline.intake import ingest, read_quarantine, watermarks
 from lifecycle.pipeline.intake.adapter import EVENTS, REJECTED, Converted, Source
 from tests.intake_feed import CREATED, NOW, ask, charge, counts, reasons, received, take_in, write
@@ -205,7 +205,8 @@ def test_usage_errors_name_the_next_step(settings, lake, tmp_path):
 
 def test_intake_holds_the_lakes_lock(settings, lake, tmp_path):
     path = write(tmp_path / "a.ndjson", [charge()])
-    with lake.lock(), pytest.raises(LockedError):
-        take_in(settings, Lake(settings.lake), "stripe", path)
+    settings.lake.home.mkdir(parents=True)
+    with FileLock(settings.lake.home / "writer.lock"), pytest.raises(LockedError):
+        take_in(settings, lake, "stripe", path)
     with lake.lock():
         assert len(ingest(settings, lake, "stripe", [path])) == 1

@@ -115,7 +115,7 @@ def test_tables_and_views_are_listed_by_schema(lake):
 
 
 def test_a_missing_extension_names_its_package():
-    with pytest.raises(PlatformError, match="install duckdb-extension-no-such==1.5.5"):
+    with pytest.raises(PlatformError, match=r"install duckdb-extension-no-such==1\.5\.5"):
         extension_path("no_such")
 
 

@@ -48,9 +48,11 @@ def test_a_relation_is_quoted_in_its_database():
     assert relation("main.t", "target") == '"target"."main"."t"'
 
 
-@pytest.mark.parametrize("name", ["consumer", "a.b.c", "features.", "features.x y", 'features."x"', "f.x;drop", "", "f.x\n"])
+@pytest.mark.parametrize(
+    "name", ["consumer", "a.b.c", "features.", "features.x y", 'features."x"', "f.x;drop", "", "f.x\n"]
+)
 def test_what_is_no_relation_is_refused(name):
-    with pytest.raises(UsageError, match="write it as schema.table"):
+    with pytest.raises(UsageError, match=r"write it as schema\.table"):
         relation(name)
 
 

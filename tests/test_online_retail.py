@@ -87,7 +87,7 @@ def test_a_frame_of_every_invoice_equals_brute_force(project, invoices):
     frame = project.training_frame(SPINE, "lifecycle_v1", LABEL, release=1, keep_immature=True).table.to_pandas()
     frame = frame.set_index("charge_id")
     watermark = project.release(1).watermarks["online-retail"]
-    by_consumer = {name: group for name, group in invoices.groupby("consumer")}
+    by_consumer = dict(iter(invoices.groupby("consumer")))
     for number in np.random.default_rng(7).choice(invoices.index.to_numpy(), 2_000, replace=False):
         mine, row = invoices.loc[number], frame.loc[number]
         own = by_consumer[mine.consumer]
@@ -107,7 +107,7 @@ def test_a_frame_of_every_invoice_equals_brute_force(project, invoices):
             assert row[f"{LABEL}_status"] == "immature"
 
 
-def test_a_pinned_frame_is_the_same_before_and_after_another_release(project, tmp_path_factory):
+def test_a_pinned_frame_is_the_same_before_and_after_another_release(project):
     folder = Path(project.settings.lake.home).parent
     before, after = (folder / "before.parquet").read_bytes(), (folder / "after.parquet").read_bytes()
     assert before == after

@@ -25,7 +25,9 @@ def at(values, when, *windows, times=None, **options):
     """Evaluate windows of one key at the moments `when`; events are at 0, 10, 20, ... unless given."""
     times = list(range(0, 10 * len(values), 10)) if times is None else times
     kind = pa.float64() if any(isinstance(x, float) for x in values) else None
-    events = pa.table({"key": pa.array([0] * len(values), pa.int64()), "event_timestamp": times} | {"x": pa.array(values, kind)})
+    events = pa.table(
+        {"key": pa.array([0] * len(values), pa.int64()), "event_timestamp": times} | {"x": pa.array(values, kind)}
+    )
     spine = pa.table({"key": [0] * len(when), "t": when, "row": range(len(when))})
     table = evaluate(events, spine, windows, threads=1, **options)
     columns = [column.to_pylist() for column in table.columns]
@@ -43,7 +45,10 @@ def test_a_version_counts_from_known_from_up_to_known_until():
 
 
 def test_empty_windows_give_zero_counts_and_null_for_the_rest():
-    row = [at([1, 2], [1000], Window("w", f, "x", 10, parameter=1))[0] for f in ("count", "count_distinct", "sum", "last_k")]
+    row = [
+        at([1, 2], [1000], Window("w", f, "x", 10, parameter=1))[0]
+        for f in ("count", "count_distinct", "sum", "last_k")
+    ]
     assert row == [0, 0, None, None]
 
 
@@ -245,8 +250,12 @@ def test_generated_events_through_sql_equal_the_oracle(lake):
     size, span = 3000, 4000
     events = [
         {
-            "key": (int(random.integers(20)),), "event": int(random.integers(span)), "tie": (i,),
-            "amount": int(random.integers(100)), "mask": bool(random.integers(2)), "text": str(random.integers(5)),
+            "key": (int(random.integers(20)),),
+            "event": int(random.integers(span)),
+            "tie": (i,),
+            "amount": int(random.integers(100)),
+            "mask": bool(random.integers(2)),
+            "text": str(random.integers(5)),
         }
         for i in range(size)
     ]
@@ -269,7 +278,9 @@ def test_generated_events_through_sql_equal_the_oracle(lake):
         for w in (100, 1000, None)
         for m in (None, "mask")
     ]
-    view = View("made", "features.made", (("consumer", "customer"),), "paid_at", "known_from", (), tie_break=("event_id",))
+    view = View(
+        "made", "features.made", (("consumer", "customer"),), "paid_at", "known_from", (), tie_break=("event_id",)
+    )
     for cap in (None, 7):
         table = window_features(
             lake,

@@ -30,9 +30,7 @@ def relation(name: str, database: str = "lake") -> str:
     """Quote `schema.table` inside an attached database."""
     parts = name.split(".")
     if len(parts) != 2 or not all(_PLAIN.match(part) for part in parts):  # noqa: PLR2004
-        raise UsageError(
-            f"{name!r} is no relation name: write it as schema.table, such as features.consumer."
-        )
+        raise UsageError(f"{name!r} is no relation name: write it as schema.table, such as features.consumer.")
     return ".".join(quote(part) for part in (database, *parts))
 
 

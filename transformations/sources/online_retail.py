@@ -15,13 +15,14 @@ from decimal import ROUND_HALF_UP, localcontext
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
-import pyarrow as pa
 
 from lifecycle.pipeline.intake import moments
 from lifecycle.pipeline.intake.adapter import EVENTS, PLACE, REJECTED, Context, Converted, Rejected, Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    import pyarrow as pa
 
 TYPE = "retail.line"
 CURRENCY = "gbp"
@@ -179,7 +180,9 @@ def _to(frame: pl.DataFrame, schema: pa.Schema) -> pa.Table:
     return frame.to_arrow().cast(schema)
 
 
-SOURCE = Source(
-    formats=("csv", "parquet"), convert=convert, columns=lambda _: COLUMNS, whole_file=True,
-    check=lambda options: None if moments.time_zone(options.get("time_zone", TIME_ZONE)) else None,
-)  # fmt: skip
+def check(options: Mapping[str, Any]) -> None:
+    """Refuse a time zone that does not exist."""
+    moments.time_zone(options.get("time_zone", TIME_ZONE))
+
+
+SOURCE = Source(formats=("csv", "parquet"), convert=convert, columns=lambda _: COLUMNS, whole_file=True, check=check)

@@ -11,12 +11,22 @@ statements as (
     ) = 1
 ),
 
+-- A returned payment paid nothing: what a payment's last event says counts.
+standing_payments as (
+    select *
+    from {{ ref("stg_credit_payments") }}
+    where known_until is null and not retracted
+    qualify row_number() over (
+        partition by credit_payment_id order by event_timestamp desc, known_from desc, {{ tie_break() }}
+    ) = 1
+),
+
 payments as (
     select
         credit_statement_id,
         cast(sum(amount) as bigint) as paid_amount
-    from {{ ref("stg_credit_payments") }}
-    where type = 'credit.payment.succeeded' and known_until is null and not retracted
+    from standing_payments
+    where type = 'credit.payment.succeeded'
     group by credit_statement_id
 ),
 

@@ -1,3 +1,5 @@
+{{ config(unique_key=["event_id", "content_hash", "known_from"]) }}
+
 {#- Dispute versions with what was known of their charge: intervals of both, intersected. -#}
 with
 

@@ -1,3 +1,5 @@
+{{ config(unique_key=["event_id", "content_hash", "known_from"]) }}
+
 {#- Every telling of a refund, with the charge's consumer where the telling does not carry it. -#}
 with
 

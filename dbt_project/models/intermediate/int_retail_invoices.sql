@@ -1,3 +1,5 @@
+{{ config(unique_key=["source", "invoice_id"]) }}
+
 {#- Lines have no revisions, so an invoice is what its lines that stand now say. -#}
 with
 

@@ -10,9 +10,7 @@ if TYPE_CHECKING:
     from lifecycle.project import Project
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-ReleaseOption = Annotated[
-    int | None, typer.Option("--release", "-r", help="A release's number; the served one.")
-]
+ReleaseOption = Annotated[int | None, typer.Option("--release", "-r", help="A release's number; the served one.")]
 
 
 def project() -> Project:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lifecycle.config import KEY_VARIABLE
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from lifecycle.project import Project
 
 DEMO_KEY = "the demo's key is public: generated people only"
@@ -31,9 +30,7 @@ def show_demo(consumers: int, home: Path | None) -> None:
     place = home or find_root() / DEMO_HOME
     project = open_project(home=place)
     with show.Steps() as steps:
-        made = generate(
-            place / "feed", consumers=consumers, progress=lambda text: steps.say("generate", text)
-        )
+        made = generate(place / "feed", consumers=consumers, progress=lambda text: steps.say("generate", text))
         done = project.run("stripe", made.events, progress=steps.say)
     for batch in done.batches:
         show.console.print(f"  {batch}", markup=False)
@@ -47,9 +44,7 @@ def _show_frame(project: Project) -> None:
     from lifecycle.cli import show
 
     frame = project.training_frame(SPINE, "fraud_v1", "fraud_dispute_120d")
-    show.title(
-        "A training frame: each charge with what was known just before it, and whether it became fraud"
-    )
+    show.title("A training frame: each charge with what was known just before it, and whether it became fraud")
     table = frame.table
     shown = [
         name
@@ -80,21 +75,22 @@ def _show_online(project: Project) -> None:
 def _show_table(project: Project) -> None:
     from lifecycle.cli import show
 
-    show.title("SQL: consumers by month and activity (metrics.consumer_lifecycle)")
+    show.title("SQL: consumers by month and what became of them (metrics.monthly_lifecycle)")
     show.arrow(project.sql(LIFECYCLE_QUERY), limit=20)
 
 
 NEXT_SPINE = "select consumer_id, event_timestamp from features.charge_events limit 1000"
-LIFECYCLE_QUERY = "select * from metrics.monthly_cohorts order by all limit 8"
+LIFECYCLE_QUERY = "select * from metrics.monthly_lifecycle order by month"
 
 
 def _say_what_next(home: Path) -> None:
     from lifecycle.cli import show
 
-    where = os.path.relpath(home)
+    here = Path.cwd()
+    where = home.relative_to(here) if home.is_relative_to(here) else home
     show.title("Try next (the consumers above are generated, not real)")
     for line in (
-        f"export LIFECYCLE_HOME={where}   # the demo's lake",
+        f"source .venv/bin/activate; export LIFECYCLE_HOME={where}   # the demo's lake",
         "lifecycle sql                                  # its tables, and how any DuckDB client attaches it",
         f'lifecycle frame -f lifecycle_v1 -o frame.parquet --spine "{NEXT_SPINE}"',
         "lifecycle quarantine                           # what was rejected, and why",

@@ -15,16 +15,12 @@ _group = typer.Typer(invoke_without_command=True)
 @_group.callback()
 def frame(
     context: typer.Context,
-    spine: Annotated[
-        str | None, typer.Option("--spine", help="A SELECT over the release, or a Parquet file.")
-    ] = None,
+    spine: Annotated[str | None, typer.Option("--spine", help="A SELECT over the release, or a Parquet file.")] = None,
     features: Annotated[
         str | None, typer.Option("--features", "-f", help="A service, or view:feature names by comma.")
     ] = None,
     label: Annotated[str | None, typer.Option("--label", "-l", help="A label of the project.")] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Write Parquet here, receipt inside.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write Parquet here, receipt inside.")] = None,
     release: ReleaseOption = None,
     known_time: Annotated[
         str | None, typer.Option(help="as_known or feast (event time only); the project's own by default.")

@@ -20,9 +20,7 @@ _Paths = Annotated[list[Path], typer.Argument(help="Files to take in.", metavar=
 
 def run(
     files: Annotated[list[Path] | None, typer.Argument(help="Files to take in.", metavar="FILE...")] = None,
-    source: Annotated[
-        str | None, typer.Option("--source", "-s", help="A [sources.NAME] of lifecycle.toml.")
-    ] = None,
+    source: Annotated[str | None, typer.Option("--source", "-s", help="A [sources.NAME] of lifecycle.toml.")] = None,
     full_refresh: Annotated[bool, typer.Option(help="Rebuild every table from raw events.")] = False,
     json: JsonOption = False,
 ) -> None:
@@ -73,9 +71,7 @@ def ingest(files: _Paths, source: _Source, json: JsonOption = False) -> None:
 
     here = project()
     with show.Steps(quiet=json) as steps:
-        batches = take_in(
-            here.settings, here.lake, source, files, progress=lambda text: steps.say("ingest", text)
-        )
+        batches = take_in(here.settings, here.lake, source, files, progress=lambda text: steps.say("ingest", text))
     if json:
         show.as_json([asdict(batch) for batch in batches])
         return
@@ -165,13 +161,9 @@ def generate(
     from lifecycle.synth import generate as make
 
     with show.Steps(quiet=json) as steps:
-        made = make(
-            folder, consumers=consumers, months=months, seed=seed, progress=lambda t: steps.say("generate", t)
-        )
+        made = make(folder, consumers=consumers, months=months, seed=seed, progress=lambda t: steps.say("generate", t))
     if json:
-        show.as_json(
-            {key: str(value) if isinstance(value, Path) else value for key, value in asdict(made).items()}
-        )
+        show.as_json({key: str(value) if isinstance(value, Path) else value for key, value in asdict(made).items()})
     else:
         show.pairs({"folder": made.folder, "consumers": made.consumers, "lines": made.lines} | made.counts)
 
@@ -191,9 +183,7 @@ def demo(
 
 
 def dev(
-    features: Annotated[
-        str, typer.Option("--features", "-f", help="A service, or view:feature names by comma.")
-    ],
+    features: Annotated[str, typer.Option("--features", "-f", help="A service, or view:feature names by comma.")],
     spine: Annotated[str, typer.Option("--spine", help="A SELECT, or a Parquet file.")],
     limit: Annotated[int, typer.Option(help="Rows to show.")] = 10,
     full_refresh: Annotated[bool, typer.Option(help="Rebuild every table from raw events.")] = False,

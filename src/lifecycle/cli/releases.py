@@ -25,9 +25,7 @@ def release(context: typer.Context) -> None:
 
     here = project()
     with show.Steps() as steps:
-        made = make_release(
-            here.settings, here.lake, here.ledger, progress=lambda text: steps.say("release", text)
-        )
+        made = make_release(here.settings, here.lake, here.ledger, progress=lambda text: steps.say("release", text))
     show.console.print(f"release {made.number} serves")
 
 

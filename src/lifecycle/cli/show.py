@@ -149,9 +149,7 @@ def cell(value: Any) -> str:
         return "-"
     if isinstance(value, datetime):
         moment = value.astimezone(UTC) if value.tzinfo else value
-        return moment.strftime("%Y-%m-%d %H:%M:%S") + (
-            f".{moment.microsecond:06d}" if moment.microsecond else ""
-        )
+        return moment.strftime("%Y-%m-%d %H:%M:%S") + (f".{moment.microsecond:06d}" if moment.microsecond else "")
     if isinstance(value, float):
         return f"{value:,.4g}" if abs(value) < 1e6 else f"{value:,.0f}"  # noqa: PLR2004
     if isinstance(value, timedelta):
@@ -162,7 +160,7 @@ def cell(value: Any) -> str:
 def age(value: timedelta) -> str:
     """Write a duration in its two greatest units, such as 3 d 4 h."""
     left = int(value.total_seconds())
-    parts = []
+    parts: list[str] = []
     for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)):
         count, left = divmod(left, size)
         if count or (unit == "s" and not parts):

@@ -1,9 +1,30 @@
-"""
-The engine: as-of joins, labels, frames and receipts over a lake. Arrow in, Arrow out; it knows no Feast.
-"""
+"""The engine: as-of joins, labels, frames and receipts over a lake. Arrow in, Arrow out; it knows no Feast."""
 
 from lifecycle.engine.frames import Frame, training_frame
+from lifecycle.engine.grids import every_row, monthly, sample, split
 from lifecycle.engine.receipts import Receipt
+from lifecycle.engine.replay import Difference, diff, read_receipt, rebuild
 from lifecycle.engine.settle import settle
 
-__all__ = ["Frame", "Receipt", "settle", "training_frame"]
+__all__ = [
+    "Difference",
+    "Frame",
+    "Receipt",
+    "diff",
+    "every_row",
+    "monthly",
+    "read_receipt",
+    "rebuild",
+    "sample",
+    "settle",
+    "split",
+    "training_frame",
+    "warm",
+]
+
+
+def warm() -> str:
+    """Compile the window kernels, or find them compiled; return the folder that keeps them."""
+    from lifecycle.engine import windows
+
+    return windows.warm()

@@ -46,7 +46,7 @@ class Join:
         return same_keys(len(self.of.keys), "s", "r")
 
     def values(self, event: str, deleted: str) -> str:
-        """SQL of the features of r as f0, f1, ...; NULL beyond the ttl and for a tombstone."""
+        """Return SQL of the features of r as f0, f1, ...; NULL beyond the ttl and for a tombstone."""
         live = []
         if self.of.view.ttl_us:
             live.append(f"epoch_us(s.t) - epoch_us({event}) <= {int(self.of.view.ttl_us)}")
@@ -60,7 +60,7 @@ class Join:
         return "".join(listed)
 
     def side(self, source: str, event: str, *, extra: str = "", where: str = "") -> str:
-        """SQL of the relation's side: keys k0.., event time e, tombstone d, features f0.., and `extra`."""
+        """Return SQL of the relation's side: keys k0.., event time e, tombstone d, features f0.., and `extra`."""
         view = self.of.view
         keys = [f"{quote(key)} AS k{position}" for position, key in enumerate(self.of.keys)]
         features = [f"{quote(view.column_of(one))} AS f{i}" for i, one in enumerate(self.selection.features)]
@@ -80,6 +80,10 @@ def join(
     tables = []
     for number, selection in enumerate(selections):
         table = f"view_{number}"
+        if selection.view.windows:
+            _windows(session, selection, table, spine_keys, known_time)
+            tables.append(table)
+            continue
         of = facts(session.cursor, selection.view)
         pairs = list(zip(selection.spine_keys, of.keys, strict=True))
         keys = matched(session, f"view {selection.view.name!r}", pairs, of.types, spine_keys)
@@ -90,6 +94,23 @@ def join(
             _unprepared(one, as_known=known_time == "as_known" and selection.view.known_at is not None)
         tables.append(table)
     return tables
+
+
+def _windows(
+    session: Session, selection: Selection, table: str, spine_keys: Sequence[str], known_time: KnownTime
+) -> None:
+    """Let the window kernel answer a window view."""
+    # Compiled kernels take a moment to load, and a frame without windows needs none.
+    from lifecycle.engine.windows import window_features
+
+    view = selection.view
+    pairs = [(key, column) for key, (_, column) in zip(selection.spine_keys, view.join_keys, strict=True)]
+    keys = matched(session, f"view {view.name!r}", pairs, session.columns(view.relation), spine_keys)
+    by_name = {one.name: one for one in view.windows}
+    wanted = [by_name[view.feature(name).name] for name in selection.features]
+    spine = f"SELECT row, t{keys} FROM spine"
+    found = window_features(session.cursor, view, spine, windows=wanted, known_time=known_time)
+    session.append(table, found.rename_columns(["row", *(f"f{position}" for position in range(len(wanted)))]))
 
 
 def _settled(one: Join, source: str) -> None:
@@ -122,7 +143,7 @@ def _unprepared(one: Join, *, as_known: bool) -> None:
 
 
 def _winners(one: Join, found: str, *, as_known: bool, ties: bool) -> str:
-    """SQL of the values at the event times in `found`: of several rows there all, or the best when `ties`."""
+    """Return SQL of the values at the event times in `found`: of several rows there all, or the best when `ties`."""
     of = one.of
     deciding = [f"{of.known} AS g0", *(f"{quote(name)} AS g{i}" for i, name in enumerate(of.view.tie_break, 1))]
     order = ", ".join(f"r.g{position} DESC NULLS LAST" for position in range(len(deciding)))

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lifecycle.engine import asof, labels
+from lifecycle.engine.grids import between_dates
 from lifecycle.engine.receipts import (
     FORM,
     KEY,
@@ -123,7 +124,7 @@ class Frame:
         return self.table.select(self.schema.names[len(self._spine.schema) :])
 
     def _kept(self) -> list[int] | None:
-        """The spine's rows that are in the frame, or None for all."""
+        """Return the spine's rows that are in the frame, or None for all."""
         if self.receipt["rows"] == self._spine.rows:
             return None
         return [row for (row,) in self._session.rows("SELECT row FROM spine ORDER BY row")]
@@ -141,11 +142,14 @@ def training_frame(
     keep_immature: bool = False,
     watermarks: Mapping[str, datetime] | None = None,
     release: int | None = None,
+    start: datetime | None = None,
+    end: datetime | None = None,
 ) -> Frame:
     """
     Compute a frame over the lake attached to `connection` as `lake`.
 
-    spine: see `lifecycle.engine.spines.open_spine`. features: a service's name, or a list of "view:feature"
+    spine: see `lifecycle.engine.spines.open_spine`; None with `start` and `end` (UTC) takes every moment between
+    them at which a state changed. features: a service's name, or a list of "view:feature"
     and "view". label: a label's name; rows on which it is not mature are left out and counted in the receipt,
     or kept with NULL and a column `<label>_status` when `keep_immature`. known_time: None takes the
     definitions' own. watermarks: per source, UTC; needed for a label. release: its number, for the receipt.
@@ -158,6 +162,8 @@ def training_frame(
     wanted = select(definitions, features, full_feature_names=full_feature_names)
     about = definitions.label(label) if label is not None else None
     session = Session(connection)
+    if spine is None:
+        spine = _by_dates(session, wanted, mode, start, end)
     given = open_spine(session, spine)
     made = [*wanted.names, *_label_columns(about, keep_immature=keep_immature)]
     _refuse_clash(given, made)
@@ -190,6 +196,12 @@ def training_frame(
     }
     used = used_definitions(definitions, wanted, label)
     return Frame(session, given, query, schema, Receipt(decided | spine_part(given) | definitions_part(used)))
+
+
+def _by_dates(session: Session, wanted: Wanted, mode: KnownTime, start: datetime | None, end: datetime | None) -> str:
+    if start is None or end is None:
+        raise UsageError("without a spine, name the dates to take rows between: start and end.")
+    return between_dates(session.cursor, wanted.selections, mode, start, end)
 
 
 class _Rows:
@@ -265,7 +277,7 @@ def _refuse_clash(spine: Spine, made: Sequence[str]) -> None:
 
 
 def _query(wanted: Wanted, tables: Sequence[str], label: Label | None, *, keep_immature: bool) -> str:
-    """SQL of row, the features in the order asked for, and the label, in row order."""
+    """Return SQL of row, the features in the order asked for, and the label, in row order."""
     place = {
         name: asof.reference(table, position)
         for table, one in zip(tables, wanted.selections, strict=True)

@@ -6,13 +6,15 @@ Queries come back as SQL text, so that a receipt can name them; samples and spli
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lifecycle.engine.session import Session, columns, fact_time
+from lifecycle.engine.session import Session
+from lifecycle.engine.settle import facts
 from lifecycle.engine.spines import TIME, observation_times, time_column
 from lifecycle.errors import UsageError
 from lifecycle.names import literal, quote, quote_all, relation
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime, timedelta
 
+    from lifecycle.definitions import KnownTime
     from lifecycle.engine.selection import Selection
 
 WEIGHT = "weight"
@@ -37,8 +40,9 @@ def every_row(
     where: str = "true",
 ) -> str:
     """
-    Return SQL of one spine row per row of relation `name`: its keys and `time` as `event_timestamp`, in time's
-    order.
+    Return SQL of one spine row per row of relation `name`.
+
+    It selects the keys and `time` as `event_timestamp`, in time's order.
 
     start, end: observation times in [start, end). where: an SQL condition on the relation's columns.
     """
@@ -52,8 +56,9 @@ def every_row(
 
 def monthly(name: str, key: str, time: str = TIME, *, start: datetime, end: datetime) -> str:
     """
-    Return SQL of one row per key and month: the firsts of months (UTC) in [start, end), from the month after
-    the key's first row in relation `name` on.
+    Return SQL of one row per key and month, at the firsts of months (UTC) in [start, end).
+
+    A key begins with the month after its first row in relation `name`.
     """
     at = f"CAST({quote(time)} AS TIMESTAMPTZ)"
     months = (
@@ -69,22 +74,28 @@ def monthly(name: str, key: str, time: str = TIME, *, start: datetime, end: date
     )
 
 
-def between_dates(connection: Any, selections: Iterable[Selection], start: datetime, end: datetime) -> str:
+def between_dates(
+    connection: Any, selections: Iterable[Selection], known_time: KnownTime, start: datetime, end: datetime
+) -> str:
     """
-    Return SQL of every (event time, keys) that a view has in [start, end]: Feast's frame without entities.
+    Return SQL of (event_timestamp, keys) for each moment in [start, end] at which a view's state changed.
 
-    Keys that a view lacks are NULL. In order of time, then keys.
+    This is the spine of a frame asked for by dates alone. As known, a row changes the state once it is both true
+    and known; by event time alone ("feast"), once it is true. Keys that a view lacks are NULL in its rows. In
+    order of time, then keys.
     """
     chosen = list(selections)
     names = list(dict.fromkeys(key for one in chosen for key in one.spine_keys))
     parts = []
     for one in chosen:
-        have = columns(connection, one.view.relation)
-        at = fact_time(quote(one.view.event_timestamp), have[one.view.event_timestamp])
-        own = dict(zip(one.spine_keys, (column for _, column in one.view.join_keys), strict=True))
+        of = facts(connection, one.view if known_time == "as_known" else replace(one.view, known_at=None))
+        own = dict(zip(one.spine_keys, of.keys, strict=True))
         listed = [f"{quote(own[name]) if name in own else 'NULL'} AS {quote(name)}" for name in names]
-        span = f"{at} BETWEEN TIMESTAMPTZ {literal(iso(start))} AND TIMESTAMPTZ {literal(iso(end))}"
-        parts.append(f"SELECT {', '.join([f'{at} AS {quote(TIME)}', *listed])} FROM {relation(one.view.relation)} WHERE {span}")
+        span = f"{of.visible} BETWEEN TIMESTAMPTZ {literal(iso(start))} AND TIMESTAMPTZ {literal(iso(end))}"
+        columns = ", ".join([f"{of.visible} AS {quote(TIME)}", *listed])
+        parts.append(f"SELECT {columns} FROM {of.relation} WHERE {of.usable} AND {span}")
+    if not parts:
+        raise UsageError("no view is asked for, so there are no moments between the dates. Name features.")
     return f"SELECT DISTINCT * FROM ({' UNION ALL '.join(parts)}) ORDER BY ALL"
 
 
@@ -113,9 +124,7 @@ def sample(
     return weighted.filter(pa.array(kept))
 
 
-def split(
-    table: pa.Table, *, validation: datetime, test: datetime, embargo: timedelta
-) -> dict[str, pa.Table]:
+def split(table: pa.Table, *, validation: datetime, test: datetime, embargo: timedelta) -> dict[str, pa.Table]:
     """
     Cut a frame in time: train before `validation`, validation before `test`, test from `test` on (UTC).
 
@@ -139,7 +148,7 @@ def split(
 
 
 def _uniform(connection: Any, table: pa.Table, keys: Sequence[str], seed: int) -> np.ndarray[Any, Any]:
-    """A number in [0, 1) per row, from MD5 of seed, time and keys: the same on every machine."""
+    """Return a number in [0, 1) per row, from MD5 of seed, time and keys: the same on every machine."""
     session = Session(connection)
     name = time_column(table.schema)
     rows = {"row": pa.array(np.arange(table.num_rows), pa.int64())}

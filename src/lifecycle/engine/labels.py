@@ -53,9 +53,10 @@ def watermark_of(label: Label, watermarks: Mapping[str, datetime] | None) -> dat
     A label may name every source that could bring its events; those a lake never took in hold no facts and
     are left out. Raises UsageError when none is left.
     """
-    have = [watermarks[one] for one in label.sources if one in (watermarks or {})]
+    taken_in = watermarks or {}
+    have = [taken_in[one] for one in label.sources if one in taken_in]
     if not have:
-        known = ", ".join(sorted(watermarks or {})) or "none"
+        known = ", ".join(sorted(taken_in)) or "none"
         raise UsageError(
             f"label {label.name!r} is judged by the watermarks of {', '.join(label.sources)}, none of which this "
             f"release has taken in. It has: {known}."
@@ -76,14 +77,12 @@ def judge(
     session.run(f"""
         CREATE TEMP TABLE label AS
         SELECT row, CASE WHEN status = '{MATURE}' THEN answer END AS label, status
-        FROM (SELECT s.row, {status} AS status, a.answer FROM ({source.spine}) AS s JOIN ({answer}) AS a USING (row))""")
+        FROM (SELECT s.row, {status} AS status, a.answer
+              FROM ({source.spine}) AS s JOIN ({answer}) AS a USING (row))""")
     counts = session.rows("SELECT status, count(*), count(*) FILTER (label) FROM label GROUP BY status")
     by_status = {status: (rows, positive) for status, rows, positive in counts}
-    return Judged(
-        label.name,
-        *(by_status.get(one, (0, 0))[0] for one in (MATURE, IMMATURE, NO_KEY)),
-        by_status.get(MATURE, (0, 0))[1],
-    )
+    mature, immature, no_key = (by_status.get(one, (0, 0))[0] for one in (MATURE, IMMATURE, NO_KEY))
+    return Judged(label.name, mature, immature, no_key, by_status.get(MATURE, (0, 0))[1])
 
 
 class _Versions:
@@ -108,7 +107,7 @@ class _Versions:
         )
 
     def event(self, *, positive: bool) -> str:
-        """SQL of (row, answer): whether an event in (t, t + H] is in force at t + H + M, or none is."""
+        """Return SQL of (row, answer): whether an event in (t, t + H] is in force at t + H + M, or none is."""
         horizon, wait = self.label.horizon_us, self.label.horizon_us + self.label.maturity_us
         at = self.at
         keys = [f"{quote(one)} AS k{i}" for i, one in enumerate(self.columns)]
@@ -118,7 +117,7 @@ class _Versions:
         intervals = f"""
             SELECT {"".join(f"k{i}, " for i in range(len(self.columns)))}start,
                 max("end") OVER ({by}ORDER BY start RANGE UNBOUNDED PRECEDING) AS until
-            FROM (SELECT {", ".join([*keys, f'{start} AS start', f'{end} AS "end"'])}
+            FROM (SELECT {", ".join([*keys, f"{start} AS start", f'{end} AS "end"'])}
                   FROM {relation(self.label.relation)} WHERE {self.present} AND ({self.label.condition}))
             WHERE start < "end" """
         exists = "coalesce(r.until > epoch_us(s.t), false)"
@@ -127,7 +126,7 @@ class _Versions:
             FROM ({self.spine}) AS s ASOF LEFT JOIN ({intervals}) AS r ON {self.on}epoch_us(s.t) >= r.start"""
 
     def state(self) -> str:
-        """SQL of (row, answer): whether the state in force at t + H satisfies the condition; no state does not."""
+        """Return SQL of (row, answer): whether the state in force at t + H satisfies the condition; none does not."""
         self._states()
         keys = "".join(f", s.k{i}" for i in range(len(self.columns)))
         due, judged = self.label.horizon_us, self.label.horizon_us + self.label.maturity_us

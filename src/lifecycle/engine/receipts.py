@@ -123,4 +123,3 @@ def write_times(watermarks: Mapping[str, datetime] | None) -> dict[str, str]:
 def versions(duckdb_version: str) -> dict[str, str]:
     """Return the versions of what computes the values and of what writes the bytes."""
     return {"duckdb": duckdb_version, "pyarrow": pa.__version__}
-

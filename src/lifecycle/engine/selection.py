@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Selection:
     """
-    Features of one view: `names` are their output columns, `spine_keys` the spine's column for each of the
-    view's join keys, in the view's order.
+    Features of one view.
+
+    names: their output columns. spine_keys: the spine's column for each of the view's join keys, in its order.
     """
 
     view: View

@@ -27,9 +27,6 @@ class Session:
         self.connection = connection
         self.cursor = connection.cursor()
         self.cursor.execute("SET TimeZone = 'UTC'")
-        # A parallel sort of many threads' results is only in order when order is asked for; what has none, such
-        # as an SQL spine without ORDER BY, keeps the order in which its rows were read.
-        self.cursor.execute("SET preserve_insertion_order = true")
 
     def run(self, sql: str, parameters: Sequence[Any] = ()) -> None:
         """Run a statement that returns nothing."""

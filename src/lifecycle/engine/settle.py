@@ -57,7 +57,7 @@ class Facts:
         return [one for one in dict.fromkeys(wanted) if one is not None and one not in times]
 
     def times(self) -> str:
-        """SQL list of the event time and known time under the relation's own names."""
+        """Return SQL of the event time and known time under the relation's own names."""
         listed = [f"{self.event} AS {quote(self.view.event_timestamp)}"]
         if self.view.known_at is not None and self.view.known_at != self.view.event_timestamp:
             listed.append(f"{self.known} AS {quote(self.view.known_at)}")

@@ -198,7 +198,9 @@ def _in_memory(given: Any) -> tuple[str, pa.Table, Any]:
         try:
             return "pandas", _bare(pa.Table.from_pandas(frame, preserve_index=False)), frame
         except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
-            raise SpineError(f"a column of the spine has no Arrow type: {error}. Convert it, or leave it out.") from error
+            raise SpineError(
+                f"a column of the spine has no Arrow type: {error}. Convert it, or leave it out."
+            ) from error
     if module == "polars":
         frame = given.collect() if hasattr(given, "collect") else given
         return "polars", _bare(frame.to_arrow(compat_level=_oldest())), frame
@@ -209,9 +211,9 @@ def _in_memory(given: Any) -> tuple[str, pa.Table, Any]:
 
 
 def _oldest() -> Any:
-    import polars
+    import polars as pl
 
-    return polars.CompatLevel.oldest()
+    return pl.CompatLevel.oldest()
 
 
 def _bare(table: pa.Table) -> pa.Table:

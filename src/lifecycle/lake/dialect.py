@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 _LAKE_SETTINGS = tuple(field.name for field in fields(LakeSettings))
 _PARAMETERS = re.compile(r"(?P<name>[^(\[]+?)\s*(\((?P<inside>.*)\))?")
+_LISTS = re.compile(r"(\[\d*\])+\Z")
 _READ_ONLY = "read-only mode"
 _TYPES: dict[str, sa.types.TypeEngine[Any]] = {
     "BIGINT": sa.BigInteger(),
@@ -254,8 +255,9 @@ class LifecycleDialect(Dialect):  # type: ignore[misc]  # duckdb-engine is not t
 
 def column_type(dtype: str) -> sa.types.TypeEngine[Any]:
     """Return SQLAlchemy's type for DuckDB's name of a type, such as `DECIMAL(18,2)` or `VARCHAR[]`."""
-    if dtype.endswith("]"):
-        return sa.ARRAY(column_type(dtype[: dtype.rindex("[")]))
+    lists = _LISTS.search(dtype)
+    if lists:
+        return sa.ARRAY(column_type(dtype[: lists.start()]), dimensions=lists[0].count("["))
     match = _PARAMETERS.fullmatch(dtype)
     if match and match["name"] == "DECIMAL" and match["inside"]:
         precision, scale = (int(part) for part in match["inside"].split(","))

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 THREADS_VARIABLE = "LIFECYCLE_DBT_THREADS"
 
 
-class Plugin(BasePlugin):  # type: ignore[misc]
+class Plugin(BasePlugin):
     """Prepares dbt's DuckDB connection; dbt-duckdb looks the class up by this name."""
 
     def update_connection_config(self, creds: Any, config: dict[str, Any]) -> None:  # noqa: ARG002 (dbt's signature)

@@ -177,7 +177,7 @@ def _numbered_lines(stream: IO[bytes], reached: Reached) -> Iterator[tuple[list[
     """Yield blocks of lines that are not blank, with their numbers."""
     rest = b""
     while block := stream.read(BLOCK_BYTES):
-        block = block.removeprefix(BOM) if reached.place == 0 and not rest else block  # noqa: PLW2901  same block
+        block = block.removeprefix(BOM) if reached.place == 0 and not rest else block
         whole, newline, tail = block.rpartition(b"\n")
         if not newline:
             rest += tail

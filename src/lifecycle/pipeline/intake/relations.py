@@ -234,6 +234,7 @@ def watermarks(connection: Any) -> dict[str, datetime]:
     if not has_table(connection, "batches"):
         return {}
     rows: Iterator[tuple[str, datetime]] = connection.execute(
-        "SELECT source, max(watermark) FROM lake.raw.batches WHERE watermark IS NOT NULL GROUP BY source ORDER BY source"
+        "SELECT source, max(watermark) FROM lake.raw.batches WHERE watermark IS NOT NULL "
+        "GROUP BY source ORDER BY source"
     ).fetchall()
     return dict(rows)

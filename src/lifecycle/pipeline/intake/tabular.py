@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lifecycle.pipeline.intake.adapter import Source
-    from lifecycle.pipeline.intake.adapter import PLACE
-from lifecycle.pipeline.intake.files import Reached
+    from lifecycle.pipeline.intake.files import Reached
 
 ROWS = 50_000
 DELIMITER = ","
@@ -30,13 +29,17 @@ _SURROGATES = ("\udc80", "\udcff")
 
 def csv_chunks(stream: IO[bytes], source: Source, options: dict[str, Any], reached: Reached) -> Iterator[Chunk]:
     """Yield a CSV file's rows; empty fields are NULL."""
-    lines = _Lines(io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline=""))
+    text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="")
+    lines = _Lines(text)
     reader = csv.reader(lines, delimiter=options.get("delimiter", DELIMITER), strict=True)
-    header = _header(reader, reached)
-    wanted = _resolve(header, source.columns(options), reached)
-    rows = _csv_rows(reader, lines, len(header), reached)
-    while part := list(islice(rows, ROWS)):
-        yield _csv_chunk(part, header, wanted)
+    try:
+        header = _header(reader, reached)
+        wanted = _resolve(header, source.columns(options), reached)
+        rows = _csv_rows(reader, lines, len(header), reached)
+        while part := list(islice(rows, ROWS)):
+            yield _csv_chunk(part, header, wanted)
+    finally:
+        text.detach()  # whoever opened the stream closes it
 
 
 def parquet_chunks(path: Path, source: Source, options: dict[str, Any], reached: Reached) -> Iterator[Chunk]:
@@ -70,10 +73,10 @@ class _Lines:
 
 def _header(reader: Any, reached: Reached) -> list[str]:
     try:
-        names = next(reader, [])
+        names: list[str] = next(reader, [])
     except csv.Error as error:
         raise reached.refuse(f"the header cannot be read as CSV ({error})", 1) from error
-    return [str(name).strip() for name in names]
+    return [name.strip() for name in names]
 
 
 def _csv_rows(reader: Any, lines: _Lines, width: int, reached: Reached) -> Iterator[tuple[int, list[str] | Spoiled]]:

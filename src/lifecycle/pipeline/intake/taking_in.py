@@ -61,7 +61,8 @@ def ingest(
                 progress(f"reading {Path(path).name}")
                 with tempfile.TemporaryDirectory(prefix="intake-", dir=lake.settings.spill_path) as folder:
                     stage = Stage(Path(folder), Vault(key), clock(), delay(options))
-                    staged = _read(Path(path), source, adapter, context, stage, progress)
+                    _read(Path(path), adapter, context, stage, progress)
+                    staged = stage.staged(source, Path(path).name, files.file_hash(Path(path)))
                     batch = relations.land(connection, staged, key_check(key))
                 progress(str(batch))
                 batches.append(batch)
@@ -70,9 +71,7 @@ def ingest(
     return batches
 
 
-def _read(
-    path: Path, name: str, adapter: Source, context: Context, stage: Stage, progress: Callable[[str], None]
-) -> relations.Staged:
+def _read(path: Path, adapter: Source, context: Context, stage: Stage, progress: Callable[[str], None]) -> None:
     files.refuse_no_file(path)
     said = 0
     with stage:
@@ -82,7 +81,6 @@ def _read(
                 said = stage.landed
                 progress(f"{path.name}: {stage.landed:,} records read")
     stage.refuse_if_nothing_fits(path)
-    return stage.staged(name, path.name, files.file_hash(path))
 
 
 def load_adapter(root: Path, name: str, options: dict[str, Any]) -> Source:
@@ -112,4 +110,4 @@ def delay(options: dict[str, Any]) -> int:
     seconds = options.get("delay_seconds", 0)
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or seconds < 0:
         raise UsageError(f"delay_seconds is {seconds!r}; it must be a number of seconds, 0 or more.")
-    return round(seconds * 1_000_000)
+    return int(seconds * 1_000_000)

@@ -1,0 +1,229 @@
+"""
+The online store beside Feast's stock SQLite store: filling and reading, answers compared, in one run.
+
+    python benchmarks/bench_online.py --scale 0.02     20,000 keys, under a minute
+    python benchmarks/bench_online.py                  a million keys
+
+Ours is timed from the lake to synced bytes. Feast is timed from an Arrow table in memory to SQLite (its own
+conversion and write, 5,000 rows a batch), on fewer rows, since its rate does not depend on their number.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import resource
+import statistics
+import tempfile
+import time
+import warnings
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+
+from lifecycle.config import LakeSettings
+from lifecycle.definitions import Definitions, Field, View
+from lifecycle.engine import settle
+from lifecycle.lake import Lake, Release
+from lifecycle.online import Reader, materialize, open_store
+from lifecycle.online.codec import Codec
+from lifecycle.online.needed import columns_of, needed
+from tests.online_cases import PASSWORD, redis_server
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+AT = START + timedelta(days=30)
+FEAST_BATCH = 5_000
+READS = {1: 2_000, 10: 500, 100: 100}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scale", type=float, default=1.0, help="1 is a million keys")
+    parser.add_argument("--features", type=int, nargs="*", default=[10, 50, 200], help="features of the read tests")
+    scale = parser.parse_args().scale
+    widths = parser.parse_args().features
+    warnings.simplefilter("ignore")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        filling(folder / "filling", int(1_000_000 * scale), int(20_000 * min(1.0, scale * 10)))
+        for width in widths:
+            reading(folder / f"read{width}", width, int(20_000 * min(1.0, scale * 10)))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(f"\npeak memory of this process, Feast included: {peak:.2f} GiB")
+
+
+def filling(folder, keys, feast_keys):
+    print(f"materialize {keys:,} keys x 10 features (Feast: {feast_keys:,} keys)")
+    lake, release, table = make_lake(folder, keys, 10)
+    feast = Feast(folder, table.slice(0, feast_keys), 10)
+    base = feast_keys / timed(feast.write)
+    report("Feast SQLite, first", base)
+    report("Feast SQLite, again", again := feast_keys / timed(feast.write))
+    with redis(folder) as address:
+        for title, place in (("LMDB", folder / "lmdb"), ("Redis", address)):
+            if place is None:
+                print("  Redis: not installed (Debian: redis-server)")
+                continue
+            store = open_store(place)
+            connection = lake.connect(release.snapshot)
+            report(f"{title}, lake to store", keys / timed(partial(materialize, store, connection, release)), base)
+            rewrite = timed(partial(write_all, store, connection, release))
+            report(f"{title}, guarded rewrite of all keys", keys / rewrite, again)
+            connection.close()
+            store.close()
+
+
+def reading(folder, width, keys):
+    print(f"\nread {width} features of {keys:,} keys, median microseconds")
+    lake, release, table = make_lake(folder, keys, width)
+    feast = Feast(folder, table, width)
+    feast.write()
+    with redis(folder) as address:
+        readers = {}
+        for title, place in (("LMDB", folder / "lmdb"), ("Redis", address)):
+            if place is not None:
+                store = open_store(place)
+                connection = lake.connect(release.snapshot)
+                materialize(store, connection, release)
+                connection.close()
+                readers[title] = Reader(store, release.definitions, "state")
+        chance = random.Random(1)
+        for size, times in READS.items():
+            asked = [[f"cus_{chance.randrange(keys)}" for _ in range(size)] for _ in range(times)]
+            base = median(feast.read, asked[: max(20, times // 10)])
+            line = f"  {size:>3} keys: Feast {base:>9,.0f}"
+            for title, reader in readers.items():
+                assert ours(reader, asked[0]) == feast.read(asked[0]), "answers differ"
+                mine = median(lambda some, reader=reader: ours(reader, some), asked)
+                line += f"   {title} {mine:>8,.1f} ({base / mine:>5.1f} x)"
+            print(line)
+
+
+def ours(reader, keys):
+    return [row.to_dict() for row in reader.read([{"consumer_id": key} for key in keys])]
+
+
+def write_all(store, connection, release):
+    """Write every key again under the guard, as rows of a later release."""
+    [view] = release.definitions.views
+    codec, space = Codec(view), store.catalog()[1].of(view.name).serving
+    wanted = needed(connection, view, space.at)
+    for batch in connection.execute(wanted.ordered()).to_arrow_reader(100_000):
+        packed = codec.pack(columns_of(batch, view), prefix=space.prefix, epoch=space.epoch, release=release.number + 1)
+        store.write(packed, exclude=codec.exclude)
+
+
+def make_lake(folder, keys, width):
+    lake = Lake(LakeSettings(folder / "lake", memory_limit="1GiB"))
+    names = [f"f{at}" for at in range(width)]
+    values = ", ".join(
+        f"(i * {at + 7} % 100003)::BIGINT AS f{at}" if at % 2 else f"i * {at + 1} / 64.0::DOUBLE AS f{at}"
+        for at in range(width)
+    )
+    with lake.lock():
+        connection = lake.connect(write=True)
+        connection.execute("CREATE SCHEMA lake.features")
+        connection.execute(
+            f"CREATE TABLE lake.features.state AS SELECT 'cus_' || i AS consumer_id, event_timestamp, event_timestamp "
+            f"AS known_at, false AS deleted, {values} FROM (SELECT i, ?::TIMESTAMPTZ + INTERVAL 1 SECOND * (i % 86400) "
+            f"AS event_timestamp FROM range({keys}) AS r(i))",
+            [START],
+        )
+        view = View(
+            name="state",
+            relation="features.state",
+            join_keys=(("consumer_id", "consumer_id"),),
+            event_timestamp="event_timestamp",
+            known_at="known_at",
+            features=tuple(Field(name, "BIGINT" if at % 2 else "DOUBLE") for at, name in enumerate(names)),
+            keys=(Field("consumer_id", "VARCHAR"),),
+            deleted="deleted",
+        )
+        view = settle(connection, view)
+        release = Release(1, datetime.now(UTC), 1, "", lake.snapshot(connection), {"bench": AT}, Definitions((view,)))
+        listed = ", ".join(["consumer_id", "event_timestamp", *names])
+        table = connection.execute(f"SELECT {listed} FROM lake.features.state LIMIT 20000").to_arrow_table()
+        connection.close()
+    return lake, replace(release), table
+
+
+class Feast:
+    """Feast's own store, provider and API over SQLite."""
+
+    def __init__(self, folder, table, width):
+        import pyarrow.parquet as pq
+        from feast import Entity, FeatureStore, FeatureView, FileSource, RepoConfig, ValueType
+        from feast import Field as FeastField
+        from feast.types import Float64, Int64
+
+        folder = folder / "feast"
+        folder.mkdir()
+        pq.write_table(table, folder / "state.parquet")
+        self.table = table
+        self.store = FeatureStore(
+            config=RepoConfig(
+                project="bench",
+                provider="local",
+                registry=str(folder / "registry.db"),
+                online_store={"type": "sqlite", "path": str(folder / "online.db")},
+                entity_key_serialization_version=3,
+            )
+        )
+        entity = Entity(name="consumer", join_keys=["consumer_id"], value_type=ValueType.STRING)
+        self.view = FeatureView(
+            name="state",
+            entities=[entity],
+            ttl=timedelta(0),
+            schema=[FeastField(name=f"f{at}", dtype=Int64 if at % 2 else Float64) for at in range(width)],
+            source=FileSource(path=str(folder / "state.parquet"), timestamp_field="event_timestamp"),
+        )
+        self.store.apply([entity, self.view])
+        self.features = [f"state:f{at}" for at in range(width)]
+        self.view = self.store.get_feature_view("state")
+
+    def write(self):
+        from feast import ValueType
+        from feast.utils import _convert_arrow_to_proto
+
+        provider = self.store._get_provider()  # noqa: SLF001
+        for start in range(0, len(self.table), FEAST_BATCH):
+            for batch in self.table.slice(start, FEAST_BATCH).combine_chunks().to_batches():
+                rows = _convert_arrow_to_proto(batch, self.view, {"consumer_id": ValueType.STRING})
+                provider.online_write_batch(self.store.config, self.view, rows, None)
+
+    def read(self, keys):
+        found = self.store.get_online_features(self.features, [{"consumer_id": key} for key in keys]).to_dict()
+        found.pop("consumer_id")
+        return [dict(zip(found, row, strict=True)) for row in zip(*found.values(), strict=True)]
+
+
+@contextmanager
+def redis(folder):
+    import os
+
+    os.environ["LIFECYCLE_REDIS_PASSWORD"] = PASSWORD
+    with redis_server(folder) as address:
+        yield address
+
+
+def timed(call):
+    started = time.perf_counter()
+    call()
+    return time.perf_counter() - started
+
+
+def median(call, asked):
+    for some in asked[:3]:
+        call(some)
+    return statistics.median(timed(lambda some=some: call(some)) for some in asked) * 1e6
+
+
+def report(title, rate, base=None):
+    beside = f"{rate / base:>8.1f} x Feast's" if base else ""
+    print(f"  {title:<40} {rate:>12,.0f} rows/s {beside}")
+
+
+if __name__ == "__main__":
+    main()

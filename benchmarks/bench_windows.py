@@ -1,0 +1,156 @@
+"""
+Window features against their floor and against SQL's range join, in one run.
+
+    python benchmarks/bench_windows.py --scale 0.1
+
+At scale 1: 10M events, 1M observations, four windows x (sum, count, max), as known. The floor is DuckDB sorting
+both inputs into Arrow. Each figure is the median of alternating rounds. Of the range join, which takes many
+minutes with hot keys, a sample of the observations is asked and its time multiplied.
+"""
+
+import argparse
+import statistics
+import time
+
+import duckdb
+
+from lifecycle.definitions import View, Window
+from lifecycle.engine.windows import warm, window_features
+
+DAY = 86_400_000_000
+SPAN_DAYS = 400
+WIDTHS = (1, 7, 30, 90)
+BASE = tuple(
+    Window(f"{function}_{days}d", function, None if function == "count" else "amount", days * DAY)
+    for days in WIDTHS
+    for function in ("sum", "count", "max")
+)
+MORE = tuple(
+    Window(f"{function}_{days}d", function, column, days * DAY, parameter=10)
+    for days in WIDTHS
+    for function, column in (("count_distinct", "merchant"), ("std", "amount"), ("last_k", "amount"))
+)
+SPINE = "SELECT row, t, k0 FROM spine"
+FEEDS = {"on time": (0.0, 0.0, 1.4), "5 % late": (0.05, 0.0, 1.6), "5 % late, 1 % amended": (0.05, 0.01, 1.8)}
+
+
+def view(windows):
+    return View(
+        "events", "features.events", (("consumer", "customer"),), "event_timestamp", "known_from", (), windows=windows
+    )
+
+
+def make(connection, events, observations, keys, *, late, amended, giant=False):
+    """Fill lake.features.events and the spine; amended events get a second version some days later."""
+    owner = f"CASE WHEN hash(i * 17) % 2 = 0 THEN 0 ELSE hash(i) % {keys} END" if giant else f"hash(i) % {keys}"
+    connection.execute(
+        f"""
+        CREATE OR REPLACE TABLE lake.features.events AS
+        WITH drawn AS (
+            SELECT i, ({owner})::BIGINT AS customer, (hash(i * 7 + 1) % ({SPAN_DAYS} * {DAY}))::BIGINT AS happened,
+                   CASE WHEN hash(i * 5 + 2) % 10000 < {late * 10000}
+                        THEN hash(i * 19) % (5 * {DAY}) ELSE 0 END::BIGINT AS delay,
+                   CASE WHEN hash(i * 23) % 10000 < {amended * 10000}
+                        THEN (hash(i * 29) % (30 * {DAY}))::BIGINT END AS later,
+                   (hash(i * 3) % 100000)::BIGINT AS amount, (hash(i * 31) % 1000)::INTEGER AS merchant
+            FROM range({events}) AS r(i)
+        ), versions AS (
+            SELECT *, happened + delay AS known, happened + delay + later AS until FROM drawn
+            UNION ALL
+            SELECT * REPLACE (amount + 1 AS amount), happened + delay + later, NULL FROM drawn WHERE later IS NOT NULL
+        )
+        SELECT customer, make_timestamptz(happened) AS event_timestamp, make_timestamptz(known) AS known_from,
+               make_timestamptz(until) AS known_until, amount, merchant
+        FROM versions ORDER BY hash(i)
+        """
+    )
+    connection.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE spine AS
+        SELECT i AS row, make_timestamptz((hash(i * 13 + 1) % ({SPAN_DAYS} * {DAY}))::BIGINT) AS t,
+               ({owner.replace("hash(i)", "hash(i * 11)")})::BIGINT AS k0
+        FROM range({observations}) AS r(i)
+        """
+    )
+
+
+def floor(connection):
+    connection.execute(
+        "SELECT customer, event_timestamp, known_from, known_until, amount FROM lake.features.events "
+        "ORDER BY customer, event_timestamp, known_from"
+    ).to_arrow_table()
+    connection.execute("SELECT k0, t, row FROM spine ORDER BY k0, t").to_arrow_table()
+
+
+def range_join(connection, rows):
+    """Ask the same of SQL for the spine's first `rows`; return the answers in row order."""
+    listed = ", ".join(
+        f"{call} FILTER (e.event_timestamp >= s.t - INTERVAL {days} DAY)"
+        for days in WIDTHS
+        for call in ("sum(e.amount)", "count(e.amount)", "max(e.amount)")
+    )
+    return connection.execute(
+        f"""
+        SELECT {listed} FROM (FROM spine WHERE row < {rows}) AS s LEFT JOIN lake.features.events AS e
+        ON e.customer = s.k0 AND e.event_timestamp < s.t AND e.event_timestamp >= s.t - INTERVAL {max(WIDTHS)} DAY
+           AND e.known_from <= s.t AND coalesce(e.known_until, 'infinity') > s.t
+        GROUP BY s.row ORDER BY s.row
+        """
+    ).fetchall()
+
+
+def timed(call, *arguments, **options):
+    began = time.perf_counter()
+    result = call(*arguments, **options)
+    return time.perf_counter() - began, result
+
+
+def compare(connection, name, limit, rounds, windows=BASE):
+    floors, totals = [], []
+    for _ in range(rounds):
+        floors.append(timed(floor, connection)[0])
+        totals.append(timed(window_features, connection, view(windows), SPINE)[0])
+    low, total = statistics.median(floors), statistics.median(totals)
+    print(f"{name:45s} floor {low:6.2f} s   total {total:6.2f} s   {total / low:5.2f} x (at most {limit})", flush=True)
+    return total
+
+
+def against_sql(connection, total, sample, observations, least):
+    took, answers = timed(range_join, connection, sample)
+    table = window_features(connection, view(BASE), f"{SPINE} WHERE row < {sample}").drop_columns("row")
+    ours = list(zip(*(column.to_pylist() for column in table.columns), strict=True))
+    same = [tuple(row) for row in answers] == ours
+    whole = took * observations / sample
+    print(
+        f"{'SQL range join':45s} {whole:6.1f} s   {whole / total:5.1f} x ours (at least {least})   same: {same}",
+        flush=True,
+    )
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--scale", type=float, default=1.0)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--keys", type=int, nargs="*", default=[200_000, 2_000])
+    options = parser.parse_args()
+    events, observations = int(10_000_000 * options.scale), int(1_000_000 * options.scale)
+    warm()
+    connection = duckdb.connect()
+    connection.execute("SET TimeZone = 'UTC'")
+    connection.execute("ATTACH ':memory:' AS lake")
+    connection.execute("CREATE SCHEMA lake.features")
+    for keys in options.keys:
+        print(f"{events:,} events, {observations:,} observations, {keys:,} consumers")
+        for name, (late, amended, limit) in FEEDS.items():
+            make(connection, events, observations, max(2, int(keys * options.scale)), late=late, amended=amended)
+            total = compare(connection, name, limit, options.rounds)
+        hot = keys < 10_000
+        against_sql(connection, total, observations // (100 if hot else 1), observations, 200 if hot else 4)
+        more = compare(connection, "count_distinct, std, last_k besides", "-", options.rounds, BASE + MORE)
+        print(f"{'':45s} {more / total:5.2f} x the total without them (at most 1.6)")
+    make(connection, events, observations, int(200_000 * options.scale), late=0.05, amended=0.01, giant=True)
+    compare(connection, "one key with half of all events", "-", options.rounds)
+
+
+if __name__ == "__main__":
+    main()

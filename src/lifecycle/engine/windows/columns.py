@@ -1,0 +1,124 @@
+"""Arrow columns as the kernels read them, without a copy wherever there are no NULLs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from lifecycle.errors import DataError
+
+NO_FLAGS = np.empty(0, np.uint8)
+NO_TIMES = np.empty(0, np.int64)
+
+
+def single(column: Any) -> Any:
+    """Return a column as one array."""
+    if not isinstance(column, pa.ChunkedArray):
+        return column
+    if column.num_chunks == 1:
+        return column.chunk(0)
+    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+
+
+def plain(column: Any) -> Any:
+    """Return a column as one array, dictionaries decoded."""
+    array = single(column)
+    return array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
+
+
+def times(column: Any, missing: int | None = None) -> Any:
+    """Return int64 microseconds of a timestamp[us] or int64 column; `missing` stands for NULL."""
+    array = single(column)
+    if pa.types.is_timestamp(array.type) and array.type.unit != "us":
+        raise DataError(f"times must be timestamp[us], not {array.type}: cast them to TIMESTAMPTZ in SQL first.")
+    array = array.cast(pa.int64())
+    if array.null_count:
+        if missing is None:
+            raise DataError(f"{array.null_count} times are NULL; each event and observation needs one.")
+        array = pc.fill_null(array, missing)
+    return array.to_numpy()
+
+
+def holds_fractions(kind: Any) -> bool:
+    """Whether values of this type are computed as double."""
+    return bool(pa.types.is_floating(kind))
+
+
+def is_numeric(kind: Any) -> bool:
+    """Whether the kernels compute with this type: whole numbers, booleans, floats."""
+    return bool(pa.types.is_integer(kind) or pa.types.is_boolean(kind) or pa.types.is_floating(kind))
+
+
+def is_ordered(kind: Any) -> bool:
+    """Whether minima of this type are a matter of int64 or double."""
+    return is_numeric(kind) or pa.types.is_timestamp(kind) or pa.types.is_date(kind)
+
+
+def numbers(column: Any) -> Any:
+    """Return int64 or float64 values; those of NULLs are arbitrary."""
+    array = plain(column)
+    if pa.types.is_date32(array.type):
+        array = array.cast(pa.int32())
+    wanted = pa.float64() if holds_fractions(array.type) else pa.int64()
+    try:
+        array = array.cast(wanted)
+    except pa.ArrowInvalid as error:
+        raise DataError(f"a value does not fit 64 bits: {error}. Make it a BIGINT or a DOUBLE.") from error
+    return pc.fill_null(array, 0).to_numpy() if array.null_count else array.to_numpy()
+
+
+def restored(values: Any, valid: Any, kind: Any) -> Any:
+    """Return an Arrow array of `kind` from what `numbers` made; NULL where not valid."""
+    array = pa.array(values, mask=~valid)
+    if pa.types.is_date32(kind):
+        array = array.cast(pa.int32())
+    return array.cast(kind)
+
+
+def truths(column: Any) -> Any:
+    """Return uint8 flags of a boolean column; NULL is false."""
+    array = single(column)
+    if not pa.types.is_boolean(array.type):
+        raise DataError(f"a filter must be BOOLEAN, not {array.type}.")
+    return pc.fill_null(array, fill_value=False).to_numpy(zero_copy_only=False).view(np.uint8)
+
+
+def present(column: Any) -> Any:
+    """Return uint8 flags of where a column is not NULL, or an empty array if it is so everywhere."""
+    array = single(column)
+    if not array.null_count:
+        return NO_FLAGS
+    return array.is_valid().to_numpy(zero_copy_only=False).view(np.uint8)
+
+
+def both(one: Any, other: Any) -> Any:
+    """Return where both flags are set; an empty array stands for everywhere."""
+    if not len(one):
+        return other
+    return one & other if len(other) else one
+
+
+def codes(column: Any) -> tuple[Any, Any]:
+    """Return int64 codes of a column's values, 0 for NULL, and the values (code 0 first, as None)."""
+    array = plain(column)
+    if pa.types.is_floating(array.type):
+        # -0.0 and 0.0 are one value.
+        array = pc.add(array, pa.scalar(0.0, array.type))
+    encoded = array.dictionary_encode()
+    indices = pc.fill_null(encoded.indices.cast(pa.int64()), -1).to_numpy() + 1
+    return indices, pa.concat_arrays([pa.nulls(1, encoded.dictionary.type), encoded.dictionary])
+
+
+def list_of(values: Any, begins: Any, lengths: Any) -> Any:
+    """Return lists values[begin : begin + length], NULL where the length is 0; int64 arrays of one length."""
+    ends = np.cumsum(lengths)
+    if len(ends) and ends[-1] > np.iinfo(np.int32).max:
+        raise DataError(f"the lists hold {ends[-1]} values together, more than 2^31: ask for fewer rows at a time.")
+    index = np.repeat(begins - (ends - lengths), lengths)
+    index += np.arange(len(index))
+    offsets = np.concatenate([[0], ends]).astype(np.int32)
+    missing = np.append(lengths == 0, False)
+    return pa.ListArray.from_arrays(pa.array(offsets, mask=missing), values.take(pa.array(index)))

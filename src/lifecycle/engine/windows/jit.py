@@ -1,0 +1,85 @@
+"""
+How kernels are compiled: explicit signatures, no GIL, machine code kept on disk.
+
+Compiling all kernels takes some ten seconds, loading them a few tenths of one. The code is kept in a folder
+named by the hash of this package's sources (numba alone compares only the file a function stands in, and
+would go on using code into which an older helper was compiled). It lies beside the modules; where that place
+is read-only, in the user's cache folder, filled with what an installer compiled; failing that, in a temporary one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numba
+from numba import types
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Function = TypeVar("Function", bound="Callable[..., Any]")
+
+INT = types.int64
+FLOAT = types.float64
+FLAG = types.uint8
+BOOL = types.boolean
+# Arrow's buffers reach numpy as read-only arrays, which numba holds to be types of their own; writable
+# arrays are taken for them too.
+INTS = types.Array(INT, 1, "C", readonly=True)
+FLOATS = types.Array(FLOAT, 1, "C", readonly=True)
+FLAGS = types.Array(FLAG, 1, "C", readonly=True)
+MATRIX = types.Array(INT, 2, "C", readonly=True)
+OUT_INTS = INT[::1]
+OUT_FLAGS = FLAG[::1]
+OUT_MATRIX = INT[:, ::1]
+# The chained lists of flips that `schedule` makes: head, following, flipped.
+TOGGLES = types.UniTuple(INTS, 3)
+
+
+def kernel(*signatures: Any, inline: bool = False) -> Callable[[Function], Function]:
+    """
+    Compile a function for these signatures, or load what an earlier process compiled.
+
+    inline: place its machine code into its callers; a call that hands over arrays costs more than short work.
+    """
+
+    def compiled(function: Function) -> Function:
+        before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, code_folder()
+        try:
+            options = {"nogil": True, "cache": True, "error_model": "numpy", "forceinline": inline}
+            return numba.njit(list(signatures), **options)(function)  # type: ignore[no-any-return]
+        finally:
+            numba.config.CACHE_DIR = before
+
+    return compiled
+
+
+@cache
+def code_folder() -> str:
+    """Return the folder that machine code is kept in."""
+    package = Path(__file__).parent
+    sources = sorted(package.glob("*.py"))
+    digest = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:16]
+    return str(place_for(f"kernels-{digest}", package / "__pycache__"))
+
+
+def place_for(name: str, beside: Path) -> Path:
+    """Return a writable folder `name`: in `beside`, else in the user's cache, else a temporary one."""
+    user = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "lifecycle"
+    for parent in (beside, user):
+        folder = parent / name
+        try:
+            if parent == user and not folder.exists() and (beside / name).is_dir():
+                shutil.copytree(beside / name, folder)
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                return folder
+        except OSError:
+            continue
+    return Path(tempfile.mkdtemp(prefix=f"lifecycle-{name}-"))

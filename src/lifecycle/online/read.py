@@ -1,0 +1,264 @@
+"""
+Reading features online: several views and many keys in one round trip, each value with its age and status.
+
+The value at read time t is the frame's for (key, t) on the same facts. t is the lesser of the clock and the
+store's high-water mark, unless one is given.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from lifecycle.engine.selection import Selection, select
+from lifecycle.errors import UsageError
+from lifecycle.online.backend import CLOCK
+from lifecycle.online.codec import BIAS, DELETED, ENTRY, ROW, SCHEMA, Codec
+from lifecycle.online.rows import row_at
+from lifecycle.online.store import Clock
+from lifecycle.times import from_microseconds, iso, to_microseconds
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from lifecycle.definitions import Definitions, View
+    from lifecycle.online.store import OnlineStore, Space
+
+Status = Literal["PRESENT", "OUTSIDE_MAX_AGE", "NOT_FOUND"]
+
+
+@dataclass(frozen=True)
+class OnlineValue:
+    """
+    One feature at the read time.
+
+    event_timestamp: when the value's row became true (UTC). age: from then to the read time; both None for
+    NOT_FOUND. definition: hash of the view's definition that made it. release: the release that wrote the row,
+    None for a pushed one. freshness: "push" or "release", None for NOT_FOUND.
+    status: PRESENT (a NULL value is present too), OUTSIDE_MAX_AGE (older than the view's ttl: no value),
+    NOT_FOUND (no row, or a tombstone).
+    """
+
+    value: Any
+    event_timestamp: datetime | None
+    age: timedelta | None
+    status: Status
+    definition: str
+    release: int | None = None
+    freshness: Literal["push", "release"] | None = None
+
+
+class Answer(NamedTuple):
+    """One view's answer for one key: `values` in the selection's order, `event` in microseconds or None."""
+
+    status: Status
+    values: tuple[Any, ...] | None
+    event: int | None
+    release: int
+
+
+_READERS = 64
+_NOT_FOUND = Answer("NOT_FOUND", None, None, 0)
+
+
+class Row(Mapping[str, OnlineValue]):
+    """One key's features by output name, in the order asked for, made when looked at."""
+
+    __slots__ = ("_answers", "_reader", "t")
+
+    def __init__(self, reader: Reader, answers: list[Answer], t: int) -> None:
+        self._reader = reader
+        self._answers = answers
+        self.t = t
+
+    def __getitem__(self, name: str) -> OnlineValue:
+        part, position = self._reader.places[name]
+        status, values, event, release = self._answers[part]
+        definition = self._reader.parts[part].definition
+        if event is None:
+            return OnlineValue(None, None, None, status, definition)
+        value = values[position] if values is not None else None
+        age = timedelta(microseconds=self.t - event)
+        origin: Literal["push", "release"] = "release" if release else "push"
+        return OnlineValue(value, from_microseconds(event), age, status, definition, release or None, origin)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._reader.places)
+
+    def __len__(self) -> int:
+        return len(self._reader.places)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values by name, NULL where there is none; the quickest way to a model's input."""
+        made: dict[str, Any] = {}
+        for part, (_, values, _, _) in zip(self._reader.parts, self._answers, strict=True):
+            made.update(part.nothing if values is None else zip(part.names, values, strict=True))
+        return made
+
+
+class Part:
+    """One view of a service, ready to be read."""
+
+    def __init__(self, selection: Selection) -> None:
+        self.view = view = selection.view
+        self.names = selection.names
+        self.nothing = dict.fromkeys(selection.names)
+        self.key_names = selection.spine_keys
+        self.codec = Codec(view)
+        self.ttl = view.ttl_us or 0
+        self._schema = self.codec.schema
+        self._exclude = int(self.codec.exclude)
+        self.definition = definition_hash(view)
+        self._positions = [self.codec.features.index(name) for name in selection.features]
+        self._whole = self._positions == list(range(len(self.codec.features)))
+
+    def answer(self, entry: bytes | None, t: int) -> Answer:
+        """Return the state in force at `t` (microseconds)."""
+        if entry is None:
+            return _NOT_FOUND
+        if entry[SCHEMA] != self._schema:
+            self.codec.check(entry)
+        start = ENTRY.size
+        length, event, known, release, flags = ROW.unpack_from(entry, start)
+        if start + length != len(entry):
+            found = row_at(entry, t, exclude=self.codec.exclude)
+            if found is None:
+                return _NOT_FOUND
+            start = found
+            _, event, _, release, flags = ROW.unpack_from(entry, start)
+        elif max(event + self._exclude, known) - BIAS > t:
+            return _NOT_FOUND
+        if flags & DELETED:
+            return _NOT_FOUND
+        event -= BIAS
+        if self.ttl and t - event > self.ttl:
+            return Answer("OUTSIDE_MAX_AGE", None, event, release)
+        values = self.codec.unpack(entry, start)
+        if not self._whole:
+            values = [values[at] for at in self._positions]
+        return Answer("PRESENT", tuple(values), event, release)
+
+
+class Reader:
+    """
+    Reads one service (or features named `view` or `view:feature`) from a store.
+
+    Make it once and keep it: names, layouts and key types are worked out here. Safe to share between threads.
+    Raises UsageError for unknown names, and for a view that is not online.
+    """
+
+    def __init__(
+        self,
+        store: OnlineStore,
+        definitions: Definitions,
+        features: str | Sequence[str],
+        *,
+        full_feature_names: bool = False,
+    ) -> None:
+        wanted = select(definitions, features, full_feature_names=full_feature_names)
+        self.store = store
+        self.definitions = definitions
+        self.parts = [Part(_row_view(one)) for one in wanted.selections]
+        by_name = {name: (at, i) for at, one in enumerate(self.parts) for i, name in enumerate(one.names)}
+        self.places = {name: by_name[name] for name in wanted.names}
+        self._spaces: tuple[int, list[Space]] | None = None
+
+    def read(self, keys: Sequence[Mapping[str, Any]], t: datetime | None = None) -> list[Row]:
+        """
+        Return one row per key, in order, all as of one moment of the store.
+
+        keys: values by entity column; NULL matches nothing. t: a naive time is UTC. Raises UsageError for a
+        missing entity column, and for a `t` earlier than the store can answer.
+        """
+        version, spaces = self._spaces or self._resolve(None)
+        while True:
+            wanted = [self._encode(part, space, keys) for part, space in zip(self.parts, spaces, strict=True)]
+            asked = [key for column in wanted for key in column if key is not None]
+            found = self.store.backend.read([CLOCK, *asked])
+            clock = Clock.from_bytes(found[0])
+            if clock.version == version:
+                break
+            version, spaces = self._resolve(clock.version)
+        at = clock.read_time(time.time_ns() // 1000) if t is None else self._asked(t, clock)
+        entries = iter(found)
+        next(entries)
+        columns = [
+            [_NOT_FOUND if key is None else part.answer(next(entries), at) for key in column]
+            for part, column in zip(self.parts, wanted, strict=True)
+        ]
+        return [Row(self, list(answers), at) for answers in zip(*columns, strict=True)]
+
+    def _encode(self, part: Part, space: Space, keys: Sequence[Mapping[str, Any]]) -> list[bytes | None]:
+        encode, prefix, names = part.codec.keys.one, space.prefix, part.key_names
+        try:
+            return [encode([row[name] for name in names], prefix) for row in keys]
+        except KeyError as error:
+            raise UsageError(
+                f"view {part.view.name!r} is keyed by {', '.join(names)}, and {error} is not among the keys given."
+            ) from error
+
+    def _resolve(self, version: int | None) -> tuple[int, list[Space]]:
+        newest, catalog = self.store.catalog(version)
+        spaces = [self.store.serving(part.view, part.codec.schema, catalog) for part in self.parts]
+        self._spaces = (newest, spaces)
+        return self._spaces
+
+    def _asked(self, t: datetime, clock: Clock) -> int:
+        at = to_microseconds(t)
+        if at < clock.floor:
+            raise UsageError(
+                f"the online store keeps what is in force from {iso(from_microseconds(clock.floor))} on and cannot "
+                f"answer for {iso(t)}. Ask a training frame for earlier times."
+            )
+        return at
+
+
+def read(
+    store: OnlineStore,
+    definitions: Definitions,
+    service: str | Sequence[str],
+    keys: Sequence[Mapping[str, Any]],
+    t: datetime | None = None,
+    *,
+    full_feature_names: bool = False,
+) -> list[Row]:
+    """Return one row of features per key; see `Reader.read`. Readers are kept with the store."""
+    asked = service if isinstance(service, str) else tuple(service)
+    name = (id(definitions), asked, full_feature_names)
+    reader = store.readers.get(name)
+    # The reader holds its definitions, so an id in use cannot mean others.
+    if reader is None:
+        reader = Reader(store, definitions, service, full_feature_names=full_feature_names)
+        if len(store.readers) >= _READERS:
+            store.readers.clear()
+        store.readers[name] = reader
+    return reader.read(keys, t)
+
+
+def definition_hash(view: View) -> str:
+    """Return the SHA-256 of a view's definition, in hexadecimal; where it is settled does not matter."""
+    return _hash(view, ())
+
+
+def content_hash(view: View) -> str:
+    """Return the hash of all that decides a view's rows: not its ttl, which is applied when they are read."""
+    return _hash(view, ("ttl_us", "tags", "online"))
+
+
+def _hash(view: View, without: Sequence[str]) -> str:
+    given = {name: value for name, value in asdict(view).items() if name not in {"settled", *without}}
+    return hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()
+
+
+def _row_view(selection: Selection) -> Selection:
+    if selection.view.windows:
+        raise UsageError(
+            f"view {selection.view.name!r} has windows, which the online store does not hold yet. Read it in a "
+            "training frame."
+        )
+    return selection
