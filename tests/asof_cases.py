@@ -40,26 +40,33 @@ class Case:
 
 @st.composite
 def cases(draw, spine_rows=(1, 12)):
-    """Draw a case with up to 14 rows and `spine_rows` (least, most) spine rows over few keys."""
+    """Draw a case with up to 24 rows and `spine_rows` (least, most) spine rows over few keys."""
     kinds = tuple(draw(st.lists(st.sampled_from(["text", "number"]), min_size=1, max_size=2)))
     key = st.tuples(*(st.sampled_from([*KEY_VALUES[kind], None]) for kind in kinds))
     deleted = draw(st.booleans())
+    ties = st.tuples(st.none() | st.integers(0, 1), st.sampled_from(["", "x", "y"]))
+    values = st.tuples(st.sampled_from(VALUES), st.sampled_from([None, "", "z"]))
     row = st.fixed_dictionaries(
         {
             "key": key,
             "event": moments,
             "known": st.none() | moments,
-            "tie": st.tuples(st.none() | st.integers(0, 1), st.sampled_from(["", "x", "y"])),
+            "tie": ties,
             "deleted": st.booleans() if deleted else st.just(value=False),
-            "values": st.tuples(st.sampled_from(VALUES), st.sampled_from([None, "", "z"])),
+            "values": values,
         }
     )
-    rows = draw(st.lists(row, max_size=14, unique_by=lambda one: (one["key"], one["event"], one["known"], one["tie"])))
-    # Rows that agree in known time, given or implied, must differ in the tie-break: it is what decides.
-    seen = {(one["key"], one["event"], one["known"] or one["event"], one["tie"]): one for one in rows}
+    rows = draw(st.lists(row, max_size=12))
+    # Twins agree in all but the tie-break and the values, so the tie-break is what decides.
+    rows += [one | {"tie": draw(ties), "values": draw(values)} for one in rows if draw(st.booleans())]
+    seen = {(one["key"], one["event"], _known(one), one["tie"]): one for one in rows}
     spine = draw(st.lists(st.tuples(key, moments), min_size=spine_rows[0], max_size=spine_rows[1]))
     ttl = draw(st.sampled_from([None, 0, 1, 1_000_000, 3_600_000_000]))
     return Case(kinds, list(seen.values()), spine, ttl, draw(st.booleans()), deleted)
+
+
+def _known(row):
+    return row["event"] if row["known"] is None else row["known"]
 
 
 def view_of(case: Case, name: str = "view", at: str = "features.rows") -> View:

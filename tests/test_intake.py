@@ -120,7 +120,9 @@ def test_no_file_taken_in_yet_means_no_watermark_and_an_empty_quarantine(lake):
 def test_a_refused_file_leaves_nothing_and_files_before_it_stay(settings, lake, tmp_path):
     good = write(tmp_path / "a.ndjson", [charge("evt_1")])
     broken = tmp_path / "b.ndjson.gz"
-    broken.write_bytes(write(tmp_path / "whole.ndjson.gz", [charge(f"evt_{n}") for n in range(2000)]).read_bytes()[:-99])
+    broken.write_bytes(
+        write(tmp_path / "whole.ndjson.gz", [charge(f"evt_{n}") for n in range(2000)]).read_bytes()[:-99]
+    )
     after = write(tmp_path / "c.ndjson", [charge("evt_9")])
     with pytest.raises(IntakeError, match="truncated"):
         take_in(settings, lake, "stripe", good, broken, after)

@@ -112,7 +112,7 @@ def test_an_empty_file(settings, lake, tmp_path, source, content):
     assert "the file is empty" in refusal(settings, lake, source, path)
 
 
-def test_an_empty_parquet_file(settings, lake, tmp_path, shop):
+def test_an_empty_parquet_file(shop, lake, tmp_path):
     path = tmp_path / "empty.parquet"
     pq.write_table(pa.table({"id": pa.array([], pa.string()), "at": pa.array([], pa.string()), "amount": []}), path)
     assert "the file is empty" in refusal(shop, lake, "shop", path)
@@ -127,7 +127,12 @@ def test_damaged_parquet(shop, lake, tmp_path):
 
 def test_mixed_time_zones(shop, lake, tmp_path):
     shop.sources["shop"] = MAPPING | {"time_zone": "Europe/Berlin"}
-    rows = [b"1,2025-01-02 09:00,1", b"2,2025-01-02T09:00+01:00,1", b"3,2025-01-02T09:00Z,1", b"4,2025-07-02T09:00+01:00,1"]
+    rows = [
+        b"1,2025-01-02 09:00,1",
+        b"2,2025-01-02T09:00+01:00,1",
+        b"3,2025-01-02T09:00Z,1",
+        b"4,2025-07-02T09:00+01:00,1",
+    ]
     [batch] = take_in(shop, lake, "shop", write(tmp_path / "a.csv", [b"id,at,amount", *rows]))
     assert counts(batch) == (4, 2, 0, 2)
     assert reasons(lake) == [(4, "mixed_time_zones"), (5, "mixed_time_zones")]

@@ -36,7 +36,9 @@ def test_unix_seconds_round_up_to_the_microsecond(given, expected):
     assert moments.from_unix(given, "created") == expected
 
 
-@pytest.mark.parametrize("given", [1_740_823_201_000, None, "1740823201", True, Decimal("1e400"), -(10**18), Decimal("NaN")])
+@pytest.mark.parametrize(
+    "given", [1_740_823_201_000, None, "1740823201", True, Decimal("1e400"), -(10**18), Decimal("NaN")]
+)
 def test_what_is_no_unix_time(given):
     with pytest.raises(Rejected) as caught:
         moments.from_unix(given, "created")

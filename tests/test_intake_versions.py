@@ -28,9 +28,7 @@ DELIVERY = st.fixed_dictionaries(
     }
 )
 FILES = st.lists(st.lists(DELIVERY, min_size=1, max_size=9), min_size=1, max_size=3)
-SLOW = hypothesis_settings(
-    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+SLOW = hypothesis_settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture(scope="module")

@@ -35,7 +35,9 @@ def versions(draw):
             "holds": st.booleans(),
         }
     )
-    drawn = draw(st.lists(made, max_size=14))
+    drawn = draw(st.lists(made, max_size=10))
+    # Twins happen and become known at the same moments, and are superseded at others.
+    drawn += [one | {"known_until": draw(st.none() | moments)} for one in drawn if draw(st.booleans())]
     # The tie-break is a total order, as intake's is.
     return [one | {"tie": (position % 2 or None, f"{position:02}")} for position, one in enumerate(drawn)]
 

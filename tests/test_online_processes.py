@@ -15,11 +15,12 @@ import pytest
 from lifecycle.lake import Lake
 from lifecycle.online import Reader, filling, materialize, open_store
 from lifecycle.online.lmdb_store import open_lmdb
+from lifecycle.online.rows import split
 from tests.online_cases import VIEW, hold, new_store, rows, write_release
 
 KEYS = 6_000
-KILLS = 10
-STARTED_LATEST = 0.6
+KILLS = 5
+BATCH = 500
 FOREVER = replace(VIEW, ttl_us=None)
 
 
@@ -30,18 +31,21 @@ def processes():
     return context
 
 
-def relation(value: int, at: int) -> str:
-    return f"""SELECT 'c' || i AS consumer_id, make_timestamptz({at}) AS event_timestamp, false AS deleted,
+def relation(value: int, at: int, earlier: str = "") -> str:
+    both = f"{earlier} UNION ALL" if earlier else ""
+    return f"""{both} SELECT 'c' || i AS consumer_id, make_timestamptz({at}) AS event_timestamp, false AS deleted,
         make_timestamptz({at}) AS known_at, {value}::BIGINT AS amount, 'w{value}' AS word FROM range({KEYS}) AS r(i)"""
 
 
-def fill(settings, folder, made, started=None):
+def fill(settings, folder, made, written=None):
+    def count(_):
+        if written is not None:
+            written.value += 1
+
     lake = Lake(settings)
     connection = lake.connect(made.snapshot)
-    filling.BATCH_ROWS = 1000
-    if started is not None:
-        started.set()
-    materialize(open_store(folder), connection, made)
+    filling.BATCH_ROWS = BATCH
+    materialize(open_store(folder), connection, made, progress=count)
     connection.close()
 
 
@@ -53,40 +57,54 @@ def write_on(folder, started):
         store.put(FOREVER, rows(*((f"c{i}", at, at, False, number, f"w{number}") for i in range(200))), at=at)
 
 
+def unseen(store):
+    """Count the keys that hold a row of a release that is not shown yet, beside the one in force or in a new epoch."""
+    spaces = store.catalog()[1].of("spend")
+    if spaces.loading is not None:
+        return sum(1 for _ in store.backend.scan(spaces.loading.prefix))
+    return sum(len(list(split(entry))) > 1 for _, entry in store.backend.scan(spaces.serving.prefix))
+
+
 def amounts(reader, keys):
     found = reader.read([{"consumer_id": key} for key in keys])
     assert all(row["word"].value == f"w{row['amount'].value}" for row in found)
     return {row["amount"].value for row in found}
 
 
-def test_killed_at_random_moments_a_materialization_leaves_old_or_new_values(lake, tmp_path, processes):
-    old = write_release(lake, 1, relation(1, 10), 100, FOREVER)
-    new = write_release(lake, 2, relation(2, 150), 200, FOREVER)
+@pytest.mark.parametrize("history", ["continued", "rewritten"])
+def test_killed_at_random_moments_a_materialization_leaves_old_or_new_values(lake, tmp_path, processes, history):
+    before = relation(1, 10)
+    old = write_release(lake, 1, before, 100, FOREVER)
+    new = write_release(lake, 2, relation(2, 150, before if history == "continued" else ""), 200, FOREVER)
     first = tmp_path / "first"
     fill(lake.settings, first, old)
     open_lmdb(first).close()
     chance = random.Random(5)
     asked = [f"c{chance.randrange(KEYS)}" for _ in range(300)]
     everyone = [f"c{i}" for i in range(KEYS)]
+    halves = 0
     for number in range(KILLS):
         folder = tmp_path / f"round{number}"
         shutil.copytree(first, folder)
-        started = processes.Event()
-        child = processes.Process(target=fill, args=(lake.settings, folder, new, started))
+        written = processes.Value("i", 0)
+        child = processes.Process(target=fill, args=(lake.settings, folder, new, written))
         child.start()
         store = open_store(folder)
         reader = Reader(store, store.definitions(), "spend")
-        assert started.wait(30)
-        until = time.monotonic() + STARTED_LATEST * (number + chance.random()) / KILLS
-        while time.monotonic() < until:
+        wanted, deadline = chance.randint(1, KEYS // BATCH - 2), time.monotonic() + 60
+        while written.value < wanted and time.monotonic() < deadline:
             assert amounts(reader, asked) in ({1}, {2})
+        time.sleep(chance.random() / 200)
         os.kill(child.pid, signal.SIGKILL)
         child.join()
+        assert written.value >= wanted
         assert amounts(reader, everyone) in ({1}, {2})
+        halves += 0 < unseen(store) < KEYS
         fill(lake.settings, folder, new)
         assert amounts(reader, everyone) == {2}
         store.close()
         shutil.rmtree(folder)
+    assert halves >= KILLS // 2
 
 
 def test_a_reader_beside_a_writer_sees_whole_rows_that_only_grow(tmp_path, processes):

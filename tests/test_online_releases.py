@@ -79,15 +79,26 @@ def test_a_row_that_a_release_no_longer_has_is_taken_back(store, lake):
     fill(store, lake, write_release(lake, 1, relation(*first), 100, FOREVER))
     second = [first[0], first[3], first[5], ("d", 10, 10, False, 7)]
     fill(store, lake, write_release(lake, 2, relation(*second), 200, FOREVER))
+    assert store.catalog()[1].of("spend").serving.epoch == 2
     assert amounts(store, "abcd") == [1, None, 4, 7]
     assert [amounts(store, "c", t=t)[0] for t in (299, 300, 399, 400)] == [4, 4, 4, 6]
+
+
+def test_an_amended_row_ahead_is_a_change_like_any_other(store, lake):
+    first = [("a", 10, 10, False, 1), ("a", 300, 10, False, 2)]
+    fill(store, lake, write_release(lake, 1, relation(*first), 100, FOREVER))
+    done = fill(store, lake, write_release(lake, 2, relation(*first, ("a", 300, 150, False, 3)), 200, FOREVER))
+    assert done.rows == {"spend": 1}
+    assert store.catalog()[1].of("spend").serving.epoch == 1
+    assert [amounts(store, "a", t=t)[0] for t in (200, 299, 300)] == [1, 1, 3]
 
 
 def test_pushed_rows_outlast_a_release_that_does_not_know_them(store, lake):
     fill(store, lake, write_release(lake, 1, relation(("a", 10, 10, False, 1)), 100, FOREVER))
     view = store.definitions().view("spend")
     store.put(view, rows(("a", 250, 250, False, 7, "pushed"), ("e", 250, 250, False, 8, "pushed")), at=250)
-    fill(store, lake, write_release(lake, 2, relation(("a", 150, 150, False, 2), ("b", 9, 9, False, 3)), 200, FOREVER))
+    second = [("a", 10, 10, False, 1), ("a", 150, 150, False, 2), ("b", 9, 9, False, 3)]
+    fill(store, lake, write_release(lake, 2, relation(*second), 200, FOREVER))
     assert amounts(store, "aeb") == [7, 8, 3]
 
 
@@ -107,7 +118,9 @@ def test_nothing_of_a_release_is_seen_before_all_of_it(store, lake, monkeypatch)
 
 def test_a_rollback_begins_an_epoch(store, lake):
     one = write_release(lake, 1, relation(("a", 10, 10, False, 1), ("b", 10, 10, False, 2)), 100, FOREVER)
-    two = write_release(lake, 2, relation(("a", 150, 150, False, 3), ("c", 150, 150, False, 4)), 200, FOREVER)
+    later = [("a", 10, 10, False, 1), ("b", 10, 10, False, 2), ("b", 150, 150, True, 0)]
+    later += [("a", 150, 150, False, 3), ("c", 150, 150, False, 4)]
+    two = write_release(lake, 2, relation(*later), 200, FOREVER)
     fill(store, lake, one)
     fill(store, lake, two)
     assert amounts(store, "abc") == [3, None, 4]
@@ -217,4 +230,5 @@ def test_values_equal_the_frame_through_random_releases(store, lake):
         ]
         ages = [row["amount"].age for row in reader.read(asked) if row["amount"].status == "PRESENT"]
         assert ages
+        assert store.catalog()[1].of("spend").serving.epoch == (1 if number < 4 else 2)
         assert all(timedelta(0) <= age <= timedelta(microseconds=2000) for age in ages)

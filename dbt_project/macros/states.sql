@@ -65,7 +65,8 @@ winners as (
         on inforce.{{ key }} = breakpoints.{{ key }}
         and inforce.event_timestamp <= breakpoints.event_timestamp
         and inforce.known_from <= breakpoints.known_at
-        and (inforce.known_until is null or inforce.known_until > breakpoints.known_at)
+        -- Without OR, which would make DuckDB compare every pair of rows.
+        and coalesce(inforce.known_until, 'infinity') > breakpoints.known_at
     qualify row_number() over (
         partition by breakpoints.{{ key }}, breakpoints.event_timestamp, breakpoints.known_at
         order by

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from lifecycle.online.backend import META
-from lifecycle.online.codec import ENTRY, FORMAT, Codec
+from lifecycle.online.codec import ENTRY, Codec
 from lifecycle.online.keys import KEPT
 from lifecycle.online.needed import Needed, columns_of
-from lifecycle.online.rows import Guard, split
+from lifecycle.online.rows import Guard
 from lifecycle.online.store import NEVER, Space
 
 if TYPE_CHECKING:
@@ -73,30 +73,12 @@ class Filling:
         return progress.keys
 
     def update(self, before: Needed) -> int:
-        """Write what changed since the release behind `before`; return the rows written and the keys restated."""
-        restated = self._restate(before)
+        """Write the rows that the release behind `before` did not need; return their number."""
         count = 0
         for packed in self._packed(self.wanted.changed(before)):
             self.store.write(packed, exclude=self.codec.exclude)
             count += len(packed.keys)
             self.said(f"{self.space.view}: {count:,} changed rows")
-        return restated + count
-
-    def _restate(self, before: Needed) -> int:
-        """Where a row that was needed is no record any more, make the key's records all that releases say of it."""
-        cursor = self.connection.cursor()
-        count = 0
-        for batch in cursor.execute(self.wanted.withdrawn(before)).to_arrow_reader(BATCH_ROWS):
-            columns = [batch.column(f"k{i}") for i in range(len(self.wanted.view.join_keys))]
-            keys = self.codec.keys.encode(columns, self.space.prefix, batch.num_rows)
-            rows: dict[bytes, list[bytes]] = {key: [] for key in keys}
-            for packed in self._packed(self.wanted.of_keys("asked"), asked=batch):
-                for key, entry in zip(packed.keys, packed.values, strict=True):
-                    rows[key].extend(split(entry))
-            header = ENTRY.pack(FORMAT, 0, self.space.epoch, self.codec.schema)
-            self.store.replace(rows, header, exclude=self.codec.exclude)
-            count += len(rows)
-            self.said(f"{self.space.view}: {count:,} keys restated")
         return count
 
     def _put(self, items: Items, records: Items) -> None:
@@ -104,11 +86,9 @@ class Filling:
         if not self.store.backend.load(items, records):
             self.store.merge(dict(items), exclude=self.codec.exclude, records=records)
 
-    def _packed(self, sql: str, asked: Any = None) -> Iterator[Packed]:
+    def _packed(self, sql: str) -> Iterator[Packed]:
         cursor = self.connection.cursor()
         cursor.execute("SET TimeZone = 'UTC'")
-        if asked is not None:
-            cursor.register("asked", asked)
         for batch in cursor.execute(sql).to_arrow_reader(BATCH_ROWS):
             rows = columns_of(batch, self.wanted.view)
             yield self.codec.pack(rows, prefix=self.space.prefix, epoch=self.space.epoch, release=self.release)

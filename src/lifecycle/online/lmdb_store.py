@@ -12,7 +12,7 @@ import os
 import threading
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import lmdb
 
@@ -53,7 +53,7 @@ class LmdbBackend:
     def change(self, keys: Sequence[bytes], decide: Callable[[Found], Changes]) -> None:
         """Read, decide and write in one write transaction, synced."""
         with self._writing() as transaction:
-            changes = decide(list(map(transaction.get, keys)))
+            changes = decide([transaction.get(key) for key in keys])
             for key in [key for key, value in changes if value is None]:
                 transaction.delete(key)
             transaction.cursor().putmulti([(key, value) for key, value in changes if value is not None])
@@ -97,7 +97,7 @@ class LmdbBackend:
         return int(self._env.reader_check())
 
     @contextmanager
-    def _writing(self) -> Iterator[lmdb.Transaction]:
+    def _writing(self) -> Iterator[Any]:
         try:
             with self._env.begin(write=True) as transaction:
                 yield transaction

@@ -1,10 +1,10 @@
 """
 Filling the online store from a release, set by set.
 
-From one release to a later one only what changed is written, under the guard. A changed definition, a rollback
-or a first filling loads a new epoch beside the served one. Nothing of a release is seen until all of it stands:
-one last write moves the high-water mark to the release's time and puts new epochs in their places. A run that
-died is completed by the next one.
+From one release to a later one only what changed is written, under the guard. A changed definition, a rollback,
+rewritten history or a first filling loads a new epoch beside the served one. Nothing of a release is seen until all
+of it stands: one last write moves the high-water mark to the release's time and puts new epochs in their places. A
+run that died is completed by the next one.
 """
 
 from __future__ import annotations
@@ -79,8 +79,9 @@ def _fill(
     if serving is not None and _continues(connection, serving, release, view, at):
         if serving.release == release.number:
             return 0
-        filling = Filling(store, connection, codec, serving, release.number, wanted, said)
-        return filling.update(needed(connection, view, serving.at, serving.snapshot))
+        before = needed(connection, view, serving.at, serving.snapshot)
+        if not connection.execute(wanted.rewrites(before)).fetchone()[0]:
+            return Filling(store, connection, codec, serving, release.number, wanted, said).update(before)
     space = _loading(store, release, view, at)
     return Filling(store, connection, codec, space, release.number, wanted, said).load()
 

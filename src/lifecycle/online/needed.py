@@ -53,16 +53,18 @@ class Needed:
         """Return SQL of the rows that the earlier release did not need."""
         return f"({self.rows()}) EXCEPT ({before.rows()}) ORDER BY {self.keys}v"
 
-    def withdrawn(self, before: Needed) -> str:
-        """Return SQL of the keys of which the earlier release needed a row that is no record any more."""
-        keys = self.keys.rstrip(", ") or "true AS held"
-        return f"SELECT DISTINCT {keys} FROM (({before.rows()}) EXCEPT ({self.source}))"
+    def rewrites(self, before: Needed) -> str:
+        """
+        Return SQL of whether a row that the earlier release needed is no record any more, and none beats it.
 
-    def of_keys(self, table: str) -> str:
-        """Return SQL of all records of the keys k0, k1, ... in `table`."""
-        keys = self.keys.rstrip(", ")
-        only = f" WHERE ({keys}) IN (SELECT ({keys}) FROM {table})" if keys else ""
-        return f"SELECT * FROM ({self.source}){only}"
+        Then the store holds what the guard cannot take back: history was rewritten, not continued.
+        """
+        same = "".join(f"later.k{i} = gone.k{i} AND " for i in range(len(self.view.join_keys)))
+        return f"""
+            SELECT count(*) > 0 FROM (({before.rows()}) EXCEPT ({self.source})) AS gone WHERE NOT EXISTS (
+                SELECT 1 FROM ({self.source}) AS later
+                WHERE {same}later.v <= greatest(gone.v, make_timestamptz({int(before.at)}))
+                    AND (later.e > gone.e OR (later.e = gone.e AND later.n >= gone.n)))"""
 
 
 def needed(connection: Any, view: View, at: int, snapshot: int | None = None) -> Needed:

@@ -57,7 +57,7 @@ class Answer(NamedTuple):
     """One view's answer for one key: `values` in the selection's order, `event` in microseconds or None."""
 
     status: Status
-    values: tuple[Any, ...] | None
+    values: list[Any] | None
     event: int | None
     release: int
 
@@ -141,7 +141,7 @@ class Part:
         values = self.codec.unpack(entry, start)
         if not self._whole:
             values = [values[at] for at in self._positions]
-        return Answer("PRESENT", tuple(values), event, release)
+        return Answer("PRESENT", values, event, release)
 
 
 class Reader:
@@ -196,6 +196,9 @@ class Reader:
     def _encode(self, part: Part, space: Space, keys: Sequence[Mapping[str, Any]]) -> list[bytes | None]:
         encode, prefix, names = part.codec.keys.one, space.prefix, part.key_names
         try:
+            if len(names) == 1:
+                [name] = names
+                return [encode((row[name],), prefix) for row in keys]
             return [encode([row[name] for name in names], prefix) for row in keys]
         except KeyError as error:
             raise UsageError(

@@ -23,8 +23,6 @@ _COUNT = slice(1, 3)
 _MOST = 2**16
 _LENGTH = struct.Struct(">I")
 _TIMES = struct.Struct(">QQ")
-_RELEASE = slice(20, 24)
-_PUSHED = bytes(4)
 _HEAD = ENTRY.size
 _RANK = slice(_HEAD + RANK.start, _HEAD + RANK.stop)  # of an entry's first row
 
@@ -71,11 +69,6 @@ class Guard:
             kept.append((visible, row))
         made = _entry(like, [row for _, row in kept])
         return like if made == like else made
-
-    def replace(self, old: bytes | None, new: Iterable[bytes], like: bytes) -> bytes:
-        """Return the entry of the rows `new` and of what was pushed; other rows of `old` are dropped."""
-        pushed = [row for row in split(old) if row[_RELEASE] == _PUSHED] if old is not None else []
-        return self.settle(like, [*new, *pushed])
 
     def visible(self, data: bytes, start: int) -> int:
         """Return when the row at `start` becomes visible, in microseconds."""

@@ -13,9 +13,8 @@ from __future__ import annotations
 
 import struct
 import threading
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -39,8 +38,7 @@ NEVER = -(2**63)
 _CLOCK = struct.Struct(">Qqq")
 
 
-@dataclass(frozen=True)
-class Clock:
+class Clock(NamedTuple):
     """version: counts changes of the catalog. high_water, floor: microseconds since 1970, NEVER at first."""
 
     version: int = 0
@@ -59,12 +57,12 @@ class Clock:
 
     def to_bytes(self) -> bytes:
         """Return what `from_bytes` reads."""
-        return _CLOCK.pack(self.version, self.high_water, self.floor)
+        return _CLOCK.pack(*self)
 
     @classmethod
     def from_bytes(cls, data: bytes | None) -> Clock:
         """Read a clock; None is a new store's."""
-        return cls(*_CLOCK.unpack(data)) if data else cls()
+        return cls._make(_CLOCK.unpack(data)) if data else cls()
 
 
 class Space(msgspec.Struct, frozen=True):
@@ -221,24 +219,6 @@ class OnlineStore:
             pairs = zip(keys, found[:-1], strict=True)
             made = [(key, guard.settle(entries[key], [*split(entries[key]), *split(old or b"")])) for key, old in pairs]
             return [*made, *records]
-
-        self.backend.change([*keys, CLOCK], decide)
-
-    def replace(self, rows: dict[bytes, list[bytes]], like: bytes, *, exclude: bool) -> None:
-        """
-        Make `rows` all that releases say about the keys; what was pushed stays, and nothing at all is a delete.
-
-        rows: by key with its space's prefix, the packed rows. like: an entry header of the space.
-        """
-        keys = list(rows)
-
-        def decide(found: Found) -> Changes:
-            guard = Guard(Clock.from_bytes(found[-1]).floor, exclude)
-            made: Changes = []
-            for key, old in zip(keys, found[:-1], strict=True):
-                entry = guard.replace(old, rows[key], like)
-                made.append((key, entry if len(entry) > len(like) else None))
-            return made
 
         self.backend.change([*keys, CLOCK], decide)
 

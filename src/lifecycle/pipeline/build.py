@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from lifecycle.lake.connection import Lake
 
 RAW = ("events", "batches")
+SHOWN = 5  # failed nodes told in full; the log has the rest
 _BUILT = relation("raw.built")
 _CODE_SUFFIXES = {".sql", ".yml", ".yaml", ".csv"}
 _GENERATED = {"target", "logs", "dbt_packages"}
@@ -88,7 +89,8 @@ def _explain(outcome: Any, log: Path) -> str:
     if outcome.exception is not None:
         return f"dbt could not run: {str(outcome.exception).strip()}\nIts log is {log}."
     failed = [one for one in outcome.result.results if one.status in {"error", "fail", "runtime error"}]
-    words = [_words(one) for one in failed]
+    words = [_words(one) for one in failed[:SHOWN]]
+    words += [f"- and {len(failed) - SHOWN} more"] if len(failed) > SHOWN else []
     left = sum(one.status == "skipped" for one in outcome.result.results)
     return (
         f"dbt: {len(failed)} of {len(outcome.result.results)} nodes failed and {left} were left out for it.\n"

@@ -36,7 +36,7 @@ _AMENDMENTS = {
         (pl.col("score") + 7).clip(0, 99).alias("score"),
         pl.lit(_CATEGORIES).gather(pl.col("score") % len(_CATEGORIES)).alias("category"),
     ],
-    "refund": [pl.col("amount") + 1],
+    "refund": [(pl.col("amount") - 1).clip(1)],  # never more than was charged
     "dispute": [pl.col("amount") + 1],
     "warning": [_other("fraud_type", "misc", "made_with_stolen_card")],
     "review": [_other("opened_reason", "manual", "rule")],
@@ -45,7 +45,8 @@ _AMENDMENTS = {
     "link_session": [pl.col("created") - 2 * SECOND, pl.col("begun") - 2 * SECOND],
     "credit_application": [pl.col("amount") + 1],
     "credit_account": [pl.col("balance") + 1],
-    "credit_statement": [pl.col("minimum") + 1],
+    # Never more due than owed.
+    "credit_statement": [pl.min_horizontal(pl.col("minimum") + 1, "balance").alias("minimum")],
     "credit_payment": [pl.col("amount") + 1],
 }
 

@@ -79,6 +79,14 @@ def _finite_fraction(x: Any) -> Any:
     return x if x - x == 0 else math.nan
 
 
+def _neutral_whole(total: Any) -> Any:
+    return total - total, 9223372036854775807, -9223372036854775808
+
+
+def _neutral_fraction(total: Any) -> Any:
+    return 0.0, math.inf, -math.inf
+
+
 def _by_type(whole: Callable[..., Any], fraction: Callable[..., Any]) -> Callable[..., Any]:
     """Return a function that kernels compile as `whole` or as `fraction`, by its first argument's type."""
 
@@ -97,3 +105,4 @@ add = _by_type(_add_whole, _add_fraction)
 merge = _by_type(_merge_whole, _merge_fraction)
 square = _by_type(_square_whole, _square_fraction)
 finite = _by_type(_finite_whole, _finite_fraction)
+neutral = _by_type(_neutral_whole, _neutral_fraction)

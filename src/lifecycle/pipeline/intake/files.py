@@ -86,7 +86,7 @@ def chunks(path: Path, source: Source, options: dict[str, Any]) -> Iterator[Chun
     """Yield a file's records for an adapter; IntakeError when the file is not what the adapter reads."""
     parts = _chunks(path, source, options)
     if source.whole_file:
-        yield from _joined(list(parts))
+        yield from _joined(parts)
     else:
         yield from parts
 
@@ -217,11 +217,15 @@ def _line_chunk(places: list[int], lines: list[bytes]) -> Chunk:
     return Chunk(table, spoiled, lambda row: lines[row])
 
 
-def _joined(parts: list[Chunk]) -> Iterator[Chunk]:
+def _joined(parts: Iterator[Chunk]) -> Iterator[Chunk]:
     """Make one chunk of all, which keeps the parts' columns and nothing else of them."""
-    if parts:
-        table = pa.concat_tables([part.table for part in parts])
-        yield Chunk(table, [one for part in parts for one in part.spoiled], lambda row: _record(table, row))
+    tables, spoiled = [], []
+    for part in parts:
+        tables.append(part.table)
+        spoiled += part.spoiled
+    if tables:
+        table = pa.concat_tables(tables)
+        yield Chunk(table, spoiled, lambda row: _record(table, row))
 
 
 def _record(table: pa.Table, row: int) -> bytes:

@@ -12,6 +12,7 @@ import re
 from datetime import UTC, datetime
 from decimal import ROUND_CEILING, Decimal, InvalidOperation
 from functools import lru_cache
+from math import isfinite
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from lifecycle.errors import UsageError
@@ -29,12 +30,14 @@ _PLAIN_LENGTH = 27  # 2025-03-01T10:00:02.123456Z: nothing beyond the microsecon
 
 def from_unix(seconds: object, what: str) -> int:
     """Read Unix seconds, whole or fractional (Decimal for exactness); `what` names the field in a rejection."""
-    if isinstance(seconds, int) and not isinstance(seconds, bool):
-        value = seconds * SECOND
-    elif isinstance(seconds, (Decimal, float)) and abs(Decimal(seconds)) <= LATEST:
-        value = int((Decimal(seconds) * SECOND).to_integral_value(ROUND_CEILING))
-    else:
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float, Decimal)) or not isfinite(seconds):
         raise Rejected("bad_time", f"{what} is no number of Unix seconds")
+    if not -LATEST < seconds < LATEST:  # before a huge power of ten is written out in full
+        return _in_range(LATEST + 1, what)
+    if isinstance(seconds, int):
+        value = seconds * SECOND
+    else:
+        value = int((Decimal(seconds) * SECOND).to_integral_value(ROUND_CEILING))
     return _in_range(value, what)
 
 
