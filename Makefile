@@ -40,7 +40,7 @@ imports: $(READY)
 	@$(BIN)/lint-imports
 
 unit: $(READY)
-	@$(BIN)/pytest --cov --cov-report=term:skip-covered $(PYTEST_ARGS)
+	@$(BIN)/pytest -n 2 --dist loadfile --cov --cov-report=term:skip-covered $(PYTEST_ARGS)
 
 clean: ## Remove everything generated (the virtual environment and all lakes)
 	rm -rf $(VENV) .lifecycle .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -104,7 +104,7 @@ def test_a_missing_file(settings, lake, tmp_path):
 
 @pytest.mark.parametrize(
     ("source", "content"),
-    [("stripe", b""), ("stripe", b"\n \n"), ("online-retail", HEADER + b"\n"), ("stripe", gzip.compress(b""))],
+    [("stripe", b""), ("stripe", b"\n \n"), ("online-retail", HEADER + b"\n"), ("stripe", gzip.compress(b"", mtime=0))],
 )
 def test_an_empty_file(settings, lake, tmp_path, source, content):
     path = tmp_path / "empty"

@@ -20,7 +20,7 @@ from tests.online_cases import VIEW, hold, new_store, rows, write_release
 
 KEYS = 6_000
 KILLS = 5
-BATCH = 500
+BATCH = 100
 FOREVER = replace(VIEW, ttl_us=None)
 
 
@@ -80,7 +80,7 @@ def test_killed_at_random_moments_a_materialization_leaves_old_or_new_values(lak
     fill(lake.settings, first, old)
     open_lmdb(first).close()
     chance = random.Random(5)
-    asked = [f"c{chance.randrange(KEYS)}" for _ in range(300)]
+    asked = [f"c{chance.randrange(KEYS)}" for _ in range(50)]
     everyone = [f"c{i}" for i in range(KEYS)]
     halves = 0
     for number in range(KILLS):
@@ -91,7 +91,7 @@ def test_killed_at_random_moments_a_materialization_leaves_old_or_new_values(lak
         child.start()
         store = open_store(folder)
         reader = Reader(store, store.definitions(), "spend")
-        wanted, deadline = chance.randint(1, KEYS // BATCH - 2), time.monotonic() + 60
+        wanted, deadline = chance.randint(1, KEYS // BATCH // 2), time.monotonic() + 60
         while written.value < wanted and time.monotonic() < deadline:
             assert amounts(reader, asked) in ({1}, {2})
         time.sleep(chance.random() / 200)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from lifecycle.config import Settings
     from lifecycle.definitions import KnownTime
-    from lifecycle.engine import Frame
+    from lifecycle.engine import Frame, Receipt
     from lifecycle.feast_plugin.materialize import OnlineValue
     from lifecycle.lake import Release
     from lifecycle.pipeline.run import Run
@@ -108,6 +108,18 @@ class Project:
             watermarks=chosen.watermarks,
             release=chosen.number,
         )
+
+    def rebuild_frame(self, receipt: str | Path | Receipt, *, spine: Any = None) -> Frame:
+        """
+        Compute a frame again from its receipt, on the release that it names: the same bytes as Parquet.
+
+        receipt: a receipt, its JSON file, or the frame's Parquet file. spine: needed when the receipt's spine was a
+        table in memory. Raises DataError that lists precisely what is gone.
+        """
+        from lifecycle.engine import Receipt, read_receipt, rebuild
+
+        about = receipt if isinstance(receipt, Receipt) else read_receipt(receipt)
+        return rebuild(self.lake.connect(self.release(about["release"]).snapshot), about, spine=spine)
 
     def online_features(
         self, service: str, keys: Mapping[str, Any] | Sequence[Mapping[str, Any]]

@@ -15,7 +15,7 @@ DEMO_KEY = "the demo's key is public: generated people only"
 DEMO_HOME = ".lifecycle/demo"
 SPINE = (
     "select charge_id, consumer_id, payment_method_id, device_id, event_timestamp, amount from features.charge_events "
-    "where status = 'succeeded' and event_timestamp < timestamptz '2026-01-01' order by charge_id limit 5000"
+    "where status = 'succeeded' and known_until is null order by charge_id limit 5000"
 )
 
 

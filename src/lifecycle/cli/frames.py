@@ -63,6 +63,48 @@ def frame(
         show.console.print(f"written to {out}", markup=False)
 
 
+@_group.command()
+def rebuild(
+    receipt: Annotated[Path, typer.Argument(help="A frame's Parquet file, or its receipt as JSON.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Write the frame here.")],
+    spine: Annotated[str | None, typer.Option(help="The spine again, where the receipt cannot hold it.")] = None,
+) -> None:
+    """
+    Compute a frame again from its receipt: the same bytes, or precisely what is gone.
+
+    Example: `lifecycle frame rebuild frame.parquet -o again.parquet`
+    """
+    from lifecycle.cli import show
+
+    project().rebuild_frame(receipt, spine=spine).write_parquet(out)
+    show.console.print(f"written to {out}", markup=False)
+
+
+@_group.command()
+def diff(
+    first: Annotated[Path, typer.Argument(help="A frame's Parquet file.")],
+    second: Annotated[Path, typer.Argument(help="Another frame's Parquet file.")],
+    limit: Annotated[int, typer.Option(help="Changed cells to show.")] = 20,
+    json: JsonOption = False,
+) -> None:
+    """
+    Attribute each cell that differs between two frames to definitions, late data, spine or label.
+
+    Example: `lifecycle frame diff monday.parquet friday.parquet`
+    """
+    from lifecycle.cli import show
+    from lifecycle.engine import diff as compare
+
+    found = compare(first, second)
+    if json:
+        show.as_json({"summary": found.summary(), "cells": found.cells.to_pylist(), "rows": found.rows.to_pylist()})
+        return
+    show.title("differences")
+    show.pairs(found.summary() or {"none": 0})
+    if found.cells.num_rows:
+        show.arrow(found.cells, limit=limit)
+
+
 def _mode(given: str | None) -> Literal["as_known", "feast"] | None:
     from lifecycle.errors import unknown
 

@@ -65,9 +65,7 @@ def high_water(connection: Any) -> int:
     """Return the last intake batch that changed a fact."""
     row = connection.execute("SELECT max(settled_batch) FROM lake.raw.events").fetchone()
     if row is None or row[0] is None:
-        raise DataError(
-            "no event was taken in yet, so there is nothing to release. Run `lifecycle ingest` first."
-        )
+        raise DataError("no event was taken in yet, so there is nothing to release. Run `lifecycle ingest` first.")
     return int(row[0])
 
 

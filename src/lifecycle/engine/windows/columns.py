@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from lifecycle.errors import DataError
 
 NO_FLAGS = np.empty(0, np.uint8)
+CODED = 1 << 62
 NO_TIMES = np.empty(0, np.int64)
 
 
@@ -101,15 +102,21 @@ def both(one: Any, other: Any) -> Any:
     return one & other if len(other) else one
 
 
-def codes(column: Any) -> tuple[Any, Any]:
-    """Return int64 codes of a column's values, 0 for NULL, and the values (code 0 first, as None)."""
+def codes(column: Any) -> tuple[Any, int]:
+    """Return int64 codes of a column's values, 0 for NULL, and one more than the greatest code."""
     array = plain(column)
+    if pa.types.is_integer(array.type) and len(array) > array.null_count:
+        low, high = (pc.min_max(array)[end].as_py() for end in ("min", "max"))
+        if low > -CODED and high < CODED and high - low < 4 * len(array):
+            # Whole numbers of a narrow range are codes already.
+            indices = pc.fill_null(array.cast(pa.int64()), low - 1).to_numpy() - (low - 1)
+            return indices, high - low + 2
     if pa.types.is_floating(array.type):
         # -0.0 and 0.0 are one value.
         array = pc.add(array, pa.scalar(0.0, array.type))
     encoded = array.dictionary_encode()
     indices = pc.fill_null(encoded.indices.cast(pa.int64()), -1).to_numpy() + 1
-    return indices, pa.concat_arrays([pa.nulls(1, encoded.dictionary.type), encoded.dictionary])
+    return indices, len(encoded.dictionary) + 1
 
 
 def list_of(values: Any, begins: Any, lengths: Any) -> Any:

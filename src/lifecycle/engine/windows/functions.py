@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from lifecycle.engine.windows import columns
+from lifecycle.engine.windows.numbers import LOW_BITS, WORD, variances
 from lifecycle.errors import DataError, UsageError, unknown
 
 if TYPE_CHECKING:
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
 
     from lifecycle.definitions import Window
 
-LOW_BITS = 0xFFFFFFFF
-WORD = 4294967296.0
 LARGEST_HIGH = 1 << 31
 
 
@@ -59,20 +58,8 @@ def mean(sums: Sums) -> Any:
 
 
 def variance(sums: Sums) -> Any:
-    """
-    Return sample variances, from n * sum(x^2) - sum(x)^2 held in two doubles each.
-
-    Both products are exact to about 100 bits, so what cancels is not what rounding left over.
-    """
-    high, low = _as_floats(sums)
-    squared, rest = _product(high, high)
-    rest = rest + 2.0 * high * low
-    scaled, more = _product(sums.square, sums.count.astype(np.float64))
-    more = more + sums.count * sums.square_lost
-    difference, lost = _two_sum(scaled, -squared)
-    numerator = difference + (lost + (more - rest))
-    count = sums.count.astype(np.float64)
-    return _closed(np.maximum(numerator, 0.0) / (count * (count - 1.0)))
+    """Return float64 sample variances."""
+    return variances(sums.count, sums.total, sums.lost, sums.square, sums.square_lost)
 
 
 def _normal(sums: Sums) -> tuple[Any, Any]:
@@ -91,19 +78,6 @@ def _two_sum(x: Any, y: Any) -> tuple[Any, Any]:
     both = x + y
     part = both - x
     return both, (x - (both - part)) + (y - part)
-
-
-def _product(x: Any, y: Any) -> tuple[Any, Any]:
-    product = x * y
-    x_high, x_low = _split(x)
-    y_high, y_low = _split(y)
-    return product, ((x_high * y_high - product) + x_high * y_low + x_low * y_high) + x_low * y_low
-
-
-def _split(x: Any) -> tuple[Any, Any]:
-    carry = 134217729.0 * x
-    high = carry - (carry - x)
-    return high, x - high
 
 
 def _closed(values: Any) -> Any:

@@ -12,6 +12,7 @@ import inspect
 import math
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from numba import types
 from numba.extending import overload
 
@@ -79,14 +80,6 @@ def _finite_fraction(x: Any) -> Any:
     return x if x - x == 0 else math.nan
 
 
-def _neutral_whole(total: Any) -> Any:
-    return total - total, 9223372036854775807, -9223372036854775808
-
-
-def _neutral_fraction(total: Any) -> Any:
-    return 0.0, math.inf, -math.inf
-
-
 def _by_type(whole: Callable[..., Any], fraction: Callable[..., Any]) -> Callable[..., Any]:
     """Return a function that kernels compile as `whole` or as `fraction`, by its first argument's type."""
 
@@ -105,4 +98,56 @@ add = _by_type(_add_whole, _add_fraction)
 merge = _by_type(_merge_whole, _merge_fraction)
 square = _by_type(_square_whole, _square_fraction)
 finite = _by_type(_finite_whole, _finite_fraction)
-neutral = _by_type(_neutral_whole, _neutral_fraction)
+
+
+@kernel(_PAIR(FLOAT, FLOAT), inline=True)
+def multiply(x: float, y: float) -> tuple[float, float]:
+    """Return x * y as two doubles (Dekker's product by Veltkamp's splitting)."""
+    carry = SPLITTER * x
+    x_high = carry - (carry - x)
+    x_low = x - x_high
+    carry = SPLITTER * y
+    y_high = carry - (carry - y)
+    y_low = y - y_high
+    product = x * y
+    return product, ((x_high * y_high - product) + x_high * y_low + x_low * y_high) + x_low * y_low
+
+
+def _as_floats_whole(high: Any, low: Any) -> Any:
+    return add_float((high + (low >> 32)) * WORD, 0.0, float(low & LOW_BITS))
+
+
+def _as_floats_fraction(high: Any, low: Any) -> Any:
+    return add_float(high, 0.0, low)
+
+
+as_floats = _by_type(_as_floats_whole, _as_floats_fraction)
+
+
+def _variances(value: Any) -> Any:
+    row, floats = types.Array(value, 1, "C", readonly=True), types.Array(FLOAT, 1, "C", readonly=True)
+    return FLOAT[::1](types.Array(types.int64, 1, "C", readonly=True), row, row, floats, floats)
+
+
+@kernel(_variances(types.int64), _variances(FLOAT))
+def variances(counts: Any, totals: Any, lost: Any, squares: Any, squares_lost: Any) -> Any:
+    """
+    Return sample variances float64[m] from two-word sums, NaN below two values.
+
+    n * sum(x^2) - sum(x)^2, both products exact to about 100 bits, so that what cancels is not what rounding
+    left over.
+    """
+    out = np.full(len(counts), np.nan)
+    for i in range(len(counts)):
+        if counts[i] < 2:  # noqa: PLR2004 - a sample's spread takes two
+            continue
+        n = float(counts[i])
+        high, low = as_floats(totals[i], lost[i])
+        squared, rest = multiply(high, high)
+        scaled, more = multiply(squares[i], n)
+        difference, left = add_float(scaled, 0.0, -squared)
+        numerator = difference + (left + ((more + n * squares_lost[i]) - (rest + 2.0 * high * low)))
+        spread = max(numerator, 0.0) / (n * (n - 1.0))
+        if spread - spread == 0 and numerator == numerator:  # noqa: PLR0124 - a NaN is unequal to itself
+            out[i] = spread
+    return out

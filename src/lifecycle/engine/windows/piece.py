@@ -84,6 +84,7 @@ class Piece:
         self.start = start
         self.counting = cache(self._counting)
         self.found = cache(self._found)
+        self.gathered = cache(self._gathered)
         self.sums: dict[tuple[Source, int], Sums] = {}
         self.stand_ins: dict[Source, Source] = {}
 
@@ -96,7 +97,11 @@ class Piece:
         )
 
     def results(self) -> list[tuple[Any, Any]]:
-        """Return (values, valid) per window: numpy arrays, or an Arrow array of picked events' values."""
+        """
+        Return (values, valid) per window: numpy arrays, or an Arrow array of picked events' values.
+
+        A last_k window gives ((events' values, where lists begin), lengths of lists) instead.
+        """
         for source, (widths, flags) in self._shared(self._wanted()).items():
             self._run(source, sorted(widths), flags)
         with np.errstate(all="ignore"):
@@ -165,8 +170,8 @@ class Piece:
         elif source.of == "currency":
             values = columns.codes(self.batch.column(source.column))[0]
         elif source.of == "distinct":
-            values, named = columns.codes(self.batch.column(source.column))
-            on, *marks = mark_newest(values, len(named), on, mask, self.groups, self.end, toggles)
+            values, size = columns.codes(self.batch.column(source.column))
+            on, *marks = mark_newest(values, size, on, mask, self.groups, self.end, toggles)
             mask, toggles = columns.NO_FLAGS, tuple(marks)
         empty = EMPTY_FRACTION if values.dtype == np.float64 else EMPTY_WHOLE
         found = accumulate(values, empty, on, mask, self.groups, self.end, self._starts(widths), toggles, flags)
@@ -200,19 +205,22 @@ class Piece:
         start = self.start[self.widths.index(_width(window))]
         values = columns.plain(self.batch.column(window.column))
         if window.function == "last_k":
-            begins, lengths, places = self._newest(window)
-            return columns.list_of(values.take(pa.array(places)), begins, lengths), lengths > 0
+            begins, lengths = self._newest(window)
+            return (self.gathered(window.column, mask_column(window)), begins), lengths
         on, mask = self._switches(self._source("values", window, window.column))
         share = float(window.parameter or 0.0)
         found, numbers = quantile(columns.numbers(values), on, mask, self.groups, self.end, start, self.toggles, share)
         return columns.restored(numbers, found.view(bool), values.type), found.view(bool)
 
-    def _newest(self, window: Window) -> tuple[Any, Any, Any]:
-        """Return, for a last_k window, where each list begins in the events' places, its length, and the places."""
-        # NULLs stay in the lists, so that lists of several columns are aligned.
-        held, after, places = self.found(mask_column(window))
+    def _newest(self, window: Window) -> tuple[Any, Any]:
+        """Return where each list of a last_k window begins among the events found, and its length."""
+        held, after, _ = self.found(mask_column(window))
         lengths = np.minimum(held[self.widths.index(_width(window))], int(window.parameter or 1))
-        return after - lengths, lengths, places
+        return after - lengths, lengths
+
+    def _gathered(self, column: str, name: str | None) -> Any:
+        # NULLs stay, so that the lists of several columns are aligned.
+        return columns.plain(self.batch.column(column)).take(pa.array(self.found(name)[2]))
 
     def _found(self, name: str | None) -> Any:
         most = max(
@@ -228,8 +236,9 @@ class Piece:
         mixed = (sums.count > 0) & (sums.least != sums.most)
         if mixed.any():
             place = int(np.argmax(mixed))
-            names = columns.codes(self.batch.column(window.currency))[1]
-            one, other = (names[int(code[place])].as_py() for code in (sums.least, sums.most))
+            column = self.batch.column(window.currency)
+            seen = columns.codes(column)[0]
+            one, other = (column[int(np.argmax(seen == code[place]))].as_py() for code in (sums.least, sums.most))
             raise DataError(
                 f"window {window.name!r} at {self._moment(place)} mixes money in {one} and {other} "
                 f"({window.currency!r}). Declare one window per currency "

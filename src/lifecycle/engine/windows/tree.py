@@ -31,7 +31,7 @@ from lifecycle.engine.windows.jit import (
     Function,
     kernel,
 )
-from lifecycle.engine.windows.numbers import add, finite, merge, neutral, square
+from lifecycle.engine.windows.numbers import add, finite, merge, square
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,34 +65,22 @@ def take_events(state: Any, values: Any, on: Any, low: int, high: int, flags: An
     """Return the state with the events [low, high) that are on."""
     sums, squares, extremes = flags
     count, total, lost, square_total, square_lost, least, most = state
-    nothing, highest, lowest = neutral(total)
-    # Loops of their own for what is asked for, and a choice instead of a branch for events that are off, let the
-    # compiler use vector instructions.
-    if not (sums or extremes):
-        for j in range(low, high):
-            count += on[j]
-        return count, total, lost, square_total, square_lost, least, most
-    if sums:
-        for j in range(low, high):
-            count += on[j]
-            total, lost = add(total, lost, finite(values[j]) if on[j] else nothing)
-    if squares:
-        for j in range(low, high):
-            product, rest = square(finite(values[j]) if on[j] else nothing)
-            square_total, square_lost = merge(square_total, square_lost, product, rest)
-    if extremes:
-        found = 0
-        for j in range(low, high):
-            found += on[j]
-            # A NaN is unequal to itself; once taken, nothing compares below or above it.
-            x = finite(values[j])
-            x = x if on[j] else highest
-            least = x if x < least or x != x else least  # noqa: PLR0124
-            x = finite(values[j])
-            x = x if on[j] else lowest
-            most = x if x > most or x != x else most  # noqa: PLR0124
-        if not sums:
-            count += found
+    for j in range(low, high):
+        if on[j]:
+            count += 1
+            if sums or extremes:
+                x = finite(values[j])
+                if sums:
+                    total, lost = add(total, lost, x)
+                if squares:
+                    product, rest = square(x)
+                    square_total, square_lost = merge(square_total, square_lost, product, rest)
+                if extremes:
+                    # A NaN is unequal to itself; once taken, nothing compares below or above it.
+                    if x < least or x != x:  # noqa: PLR0124
+                        least = x
+                    if x > most or x != x:  # noqa: PLR0124
+                        most = x
     return count, total, lost, square_total, square_lost, least, most
 
 
