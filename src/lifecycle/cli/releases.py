@@ -60,10 +60,10 @@ def releases(json: JsonOption = False) -> None:
             "release": one.number,
             "serves": one.number == served,
             "made_at": one.made_at.replace(microsecond=0),
-            "high_water": one.high_water,
+            "batch": one.high_water,
             "snapshot": one.snapshot,
-            "code": one.code_hash[:12],
-            "definitions": one.definitions.hash[:12],
+            "code": one.code_hash[:8],
+            "definitions": one.definitions.hash[:8],
         }
         for one in here.releases()
     ]
@@ -75,7 +75,7 @@ def releases(json: JsonOption = False) -> None:
         show.rows(
             list(listed[0]),
             (tuple(one.values()) for one in listed),
-            right=["release", "high_water", "snapshot"],
+            right=["release", "batch", "snapshot"],
         )
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lifecycle.engine.windows.selection import spread
 from lifecycle.errors import DataError
 
 NO_FLAGS = np.empty(0, np.uint8)
@@ -124,8 +125,7 @@ def list_of(values: Any, begins: Any, lengths: Any) -> Any:
     ends = np.cumsum(lengths)
     if len(ends) and ends[-1] > np.iinfo(np.int32).max:
         raise DataError(f"the lists hold {ends[-1]} values together, more than 2^31: ask for fewer rows at a time.")
-    index = np.repeat(begins - (ends - lengths), lengths)
-    index += np.arange(len(index))
+    index = spread(begins, lengths, int(lengths.sum()))
     offsets = np.concatenate([[0], ends]).astype(np.int32)
     missing = np.append(lengths == 0, False)
     return pa.ListArray.from_arrays(pa.array(offsets, mask=missing), values.take(pa.array(index)))

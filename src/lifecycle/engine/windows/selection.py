@@ -105,6 +105,18 @@ def newest(on: Any, mask: Any, groups: Any, end: Any, start: Any, toggles: Any, 
     return held, after, places[:used]
 
 
+@kernel(OUT_INTS(INTS, INTS, INT))
+def spread(begins: Any, lengths: Any, total: int) -> Any:
+    """Return begin, begin + 1, ..., begin + length - 1 for each pair, one after another; `total` of them."""
+    places = np.empty(total, np.int64)
+    used = 0
+    for i in range(len(begins)):
+        for place in range(begins[i], begins[i] + lengths[i]):
+            places[used] = place
+            used += 1
+    return places
+
+
 @kernel(OUT_INTS(OUT_FLAGS, MATRIX, INTS, TOGGLES, INT))
 def capped(on: Any, groups: Any, end: Any, toggles: Any, cap: int) -> Any:
     """Return, per observation, where the newest `cap` events in force begin; `on` is used up."""
