@@ -354,3 +354,12 @@ def _first_answer(port: int, server: subprocess.Popen[bytes]) -> bytes:
         except OSError:
             time.sleep(0.2)
     raise AssertionError("feast ui did not answer within a minute")
+
+
+def test_feast_before_the_first_run_says_that_there_is_no_lake(tmp_path):
+    shutil.copy(ROOT / config.FILE_NAME, tmp_path)
+    shutil.copytree(ROOT / "feature_repo", tmp_path / "feature_repo", ignore=shutil.ignore_patterns("__pycache__"))
+    done = subprocess.run([FEAST, "apply"], cwd=tmp_path / "feature_repo", capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "there is no lake" in done.stderr
+    assert "lifecycle demo" in done.stderr
