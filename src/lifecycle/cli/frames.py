@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from lifecycle.cli.common import JsonOption, ReleaseOption, names, project
+from lifecycle.cli.common import JsonOption, ReleaseOption, mode, names, project
 
 _group = typer.Typer(invoke_without_command=True)
 
@@ -47,7 +47,7 @@ def frame(
         names(features),
         label,
         release=release,
-        known_time=_mode(known_time),
+        known_time=mode(known_time),
         full_feature_names=full_feature_names,
     )
     if out is not None:
@@ -103,18 +103,6 @@ def diff(
     show.pairs(found.summary() or {"none": 0})
     if found.cells.num_rows:
         show.arrow(found.cells, limit=limit)
-
-
-def _mode(given: str | None) -> Literal["as_known", "feast"] | None:
-    from lifecycle.errors import unknown
-
-    if given == "as_known":
-        return "as_known"
-    if given == "feast":
-        return "feast"
-    if given is None:
-        return None
-    raise unknown("known-time mode", given, ("as_known", "feast"))
 
 
 def add_to(app: typer.Typer) -> None:

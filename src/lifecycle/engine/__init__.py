@@ -1,5 +1,6 @@
 """The engine: as-of joins, labels, frames and receipts over a lake. Arrow in, Arrow out; it knows no Feast."""
 
+from lifecycle.engine.explain import Explanation, explain, explain_rows
 from lifecycle.engine.frames import Frame, training_frame
 from lifecycle.engine.grids import every_row, monthly, sample, split
 from lifecycle.engine.receipts import Receipt
@@ -8,10 +9,13 @@ from lifecycle.engine.settle import settle
 
 __all__ = [
     "Difference",
+    "Explanation",
     "Frame",
     "Receipt",
     "diff",
     "every_row",
+    "explain",
+    "explain_rows",
     "monthly",
     "read_receipt",
     "rebuild",
