@@ -26,3 +26,21 @@ device = Entity(
     value_type=ValueType.STRING,
     description="A device that consumers log in from.",
 )
+card = Entity(
+    name="card",
+    join_keys=["card_hash"],
+    value_type=ValueType.STRING,
+    description="A card, by the keyed hash of its fingerprint: the same card on every consumer who uses it.",
+)
+ip_prefix = Entity(
+    name="ip_prefix",
+    join_keys=["ip_prefix_hash"],
+    value_type=ValueType.STRING,
+    description="A neighbourhood of the network, by the keyed hash of its IP prefix.",
+)
+currency = Entity(
+    name="currency",
+    join_keys=["charge_currency"],
+    value_type=ValueType.STRING,
+    description="The currency of the amount in question: a sum of money is over one, so it is a key of it.",
+)

@@ -16,6 +16,9 @@ DAY_0 = datetime(2026, 3, 1, tzinfo=UTC)
 WATERMARK = DAY_0 + timedelta(days=30)
 EVENT = "event_timestamp TIMESTAMPTZ, known_at TIMESTAMPTZ, sequence BIGINT, event_id VARCHAR, content_hash VARCHAR, "
 EVENT += "deleted BOOLEAN"
+VERSION = EVENT.replace("known_at TIMESTAMPTZ", "known_from TIMESTAMPTZ, known_until TIMESTAMPTZ").removesuffix(
+    ", deleted BOOLEAN"
+)
 
 # relation: (key, features with types)
 RELATIONS = {
@@ -85,6 +88,25 @@ RELATIONS = {
             "card_fingerprint_hash VARCHAR, attached_consumer_id VARCHAR"
         ),
     ),
+    # Versions of events, which windows read.
+    "charge_events": (
+        "consumer_id",
+        (
+            "charge_id VARCHAR, device_id VARCHAR, card_hash VARCHAR, ip_prefix_hash VARCHAR, ip_country VARCHAR, "
+            "merchant VARCHAR, amount BIGINT, currency VARCHAR, status VARCHAR, failed BOOLEAN, risk_score BIGINT"
+        ),
+    ),
+    "refund_events": ("consumer_id", "refund_id VARCHAR, amount BIGINT, currency VARCHAR"),
+    "dispute_events": ("consumer_id", "charge_id VARCHAR, card_hash VARCHAR, amount BIGINT, reason VARCHAR"),
+    "verification_events": ("consumer_id", "session_id VARCHAR, status VARCHAR, type VARCHAR"),
+    "session_events": (
+        "consumer_id",
+        "session_id VARCHAR, device_id VARCHAR, status VARCHAR, ip_country VARCHAR, ip_prefix_hash VARCHAR",
+    ),
+    "credit_application_events": ("consumer_id", "application_id VARCHAR, status VARCHAR, amount_requested BIGINT"),
+    "credit_payment_events": ("consumer_id", "credit_payment_id VARCHAR, status VARCHAR, amount BIGINT"),
+    "credit_statement_events": ("consumer_id", "statement_id VARCHAR, balance BIGINT, currency VARCHAR"),
+    "credit_account_events": ("consumer_id", "status VARCHAR, days_past_due BIGINT, balance BIGINT, currency VARCHAR"),
 }
 BIG = 2**53 + 1  # the first whole number that a float cannot hold
 
@@ -94,6 +116,15 @@ def day(number: float) -> datetime:
     return DAY_0 + timedelta(days=number)
 
 
+CHARGE = {
+    "device_id": "d1",
+    "card_hash": "k1",
+    "ip_prefix_hash": "i1",
+    "merchant": "m1",
+    "currency": "usd",
+    "status": "succeeded",
+    "failed": False,
+}
 # (relation, key, event day, known day, event id, features; None is a tombstone)
 ROWS: list[tuple[str, str, float, float, str, dict[str, Any] | None]] = [
     ("consumer_profile", "c1", 1, 1, "p1", {"country": "DE", "delinquent": False}),
@@ -114,6 +145,14 @@ ROWS: list[tuple[str, str, float, float, str, dict[str, Any] | None]] = [
     ("charge_status", "ch_1", 2, 2, "ch_1", {"charge_amount": BIG, "fraud_warning": False}),
     ("payment_method_profile", "pm1", 1, 1, "pm1", {"card_brand": "visa", "card_exp_year": 2030}),
     ("consumer_credit", "c1", 8, 8, "cr1", {"credit_status": "current", "balance": 100}),
+    ("charge_events", "c1", 2, 2, "ch_1", CHARGE | {"amount": BIG}),
+    ("charge_events", "c1", 4, 4, "ch_2", CHARGE | {"amount": 400, "status": "failed", "failed": True}),
+    # In another currency, on the same card, and known only on day 20.
+    ("charge_events", "c1", 6, 20, "ch_4", CHARGE | {"amount": 700, "currency": "eur", "merchant": "m2"}),
+    ("charge_events", "c3", 4, 4, "ch_3", CHARGE | {"amount": BIG, "device_id": None}),
+    ("session_events", "c1", 7, 7, "s1", {"status": "authenticated", "device_id": "d1", "ip_country": "DE"}),
+    ("verification_events", "c1", 1, 1, "v1", {"session_id": "vs1", "status": "requires_input"}),
+    ("verification_events", "c1", 3, 20, "v2", {"session_id": "vs1", "status": "verified"}),
 ]
 
 
@@ -125,7 +164,8 @@ def make_lake(settings: Settings) -> Lake:
         connection.execute("BEGIN")
         connection.execute("CREATE SCHEMA lake.features")
         for name, (key, features) in RELATIONS.items():
-            connection.execute(f"CREATE TABLE {relation(f'features.{name}')} ({key} VARCHAR, {EVENT}, {features})")
+            times = VERSION if name.endswith("_events") else EVENT
+            connection.execute(f"CREATE TABLE {relation(f'features.{name}')} ({key} VARCHAR, {times}, {features})")
         for row in ROWS:
             add_row(connection, *row)
         connection.execute("COMMIT")
@@ -136,16 +176,17 @@ def make_lake(settings: Settings) -> Lake:
 def add_row(
     connection: Any, name: str, key: str, event: float, known: float, event_id: str, values: dict[str, Any] | None
 ) -> None:
-    """Add one version of a state; without values, a tombstone."""
+    """Add one version of a state (without values, a tombstone) or of an event."""
     row = {
         RELATIONS[name][0]: key,
         "event_timestamp": day(event),
-        "known_at": day(known),
         "event_id": event_id,
         "content_hash": event_id,
-        "deleted": values is None,
         **(values or {}),
     }
+    row |= (
+        {"known_from": day(known)} if name.endswith("_events") else {"known_at": day(known), "deleted": values is None}
+    )
     columns = ", ".join(quote(column) for column in row)
     marks = ", ".join("?" for _ in row)
     connection.execute(f"INSERT INTO {relation(f'features.{name}')} ({columns}) VALUES ({marks})", list(row.values()))

@@ -52,7 +52,7 @@ final as (
     select
         charge_id, consumer_id, event_timestamp, known_from, known_until, sequence, event_id, content_hash,
         device_id, card_hash, ip_prefix_hash, ip_country, merchant, category, payment_method_id, card_country,
-        amount, currency, status, failure_code, risk_score
+        amount, currency, status, status = 'failed' as failed, failure_code, risk_score
     from facts
 )
 

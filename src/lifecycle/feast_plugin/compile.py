@@ -14,6 +14,7 @@ from lifecycle.errors import UsageError, unknown
 from lifecycle.feast_plugin.repo import load_repo_config, on_path, parse
 from lifecycle.feast_plugin.scope import columns_of, relations_of
 from lifecycle.feast_plugin.source import LifecycleSource, column_of
+from lifecycle.feast_plugin.window_fields import check_filters, window_fields
 from lifecycle.times import MICROSECOND
 
 if TYPE_CHECKING:
@@ -84,6 +85,8 @@ def view_of(
             raise unknown(f"column of {relation}, wanted by view {feature_view.name!r},", found, columns)
         return found
 
+    if ours and source.aggregations:
+        return _window_view(feature_view, relation, columns, join_keys, features)
     known_at = source.created_timestamp_column
     mapped = {name: column(name) for name in features}
     return View(
@@ -104,6 +107,42 @@ def view_of(
     )
 
 
+def _window_view(
+    feature_view: FeatureView,
+    relation: str,
+    columns: Mapping[str, str],
+    join_keys: tuple[str, ...],
+    features: tuple[str, ...],
+) -> View:
+    source = feature_view.batch_source
+    source.validate_columns(columns)
+    possible = {field.name: field for field in window_fields(source, columns)}
+    for name in features:
+        if name not in possible:
+            raise unknown(f"feature of source {source.name!r}, wanted by view {feature_view.name!r},", name, possible)
+    if feature_view.ttl:
+        raise UsageError(f"view {feature_view.name!r} has a ttl, which windows do not need: take shorter windows.")
+    keys = {key: column_of(source, key) for key in join_keys}
+    for column in keys.values():
+        if column not in columns:
+            raise unknown(f"column of {relation}, a key of view {feature_view.name!r},", column, columns)
+    return View(
+        name=feature_view.name,
+        relation=relation,
+        join_keys=tuple(keys.items()),
+        event_timestamp=column_of(source, source.timestamp_field),
+        known_at=column_of(source, source.created_timestamp_column) if source.created_timestamp_column else None,
+        features=tuple(possible[name] for name in features),
+        keys=tuple(Field(column, columns[column]) for column in keys.values()),
+        at_t="exclude",
+        tie_break=source.tie_break_in(columns),
+        windows=tuple(window for window in source.windows if window.name in set(features)),
+        history_cap=source.history_cap,
+        online=feature_view.online,
+        tags=tuple(sorted(feature_view.tags.items())),
+    )
+
+
 def _compile_view(feature_view: FeatureView, entities: Mapping[str, Entity], connection: Any) -> View:
     source = feature_view.batch_source
     if not isinstance(source, LifecycleSource):
@@ -117,11 +156,15 @@ def _compile_view(feature_view: FeatureView, entities: Mapping[str, Entity], con
     keys = tuple(entities[name].join_key for name in feature_view.entities if name in entities)
     keys = tuple(key for key in keys if key != DUMMY_ENTITY_ID)
     declared = [field.name for field in feature_view.schema if field.name not in keys]
+    if source.aggregations:
+        check_filters(connection, source)
     return view_of(feature_view, source.relation, columns, keys, tuple(declared or _inferred(source, columns, keys)))
 
 
 def _inferred(source: LifecycleSource, columns: Mapping[str, str], keys: tuple[str, ...]) -> list[str]:
     """Return the features as Feast's own inference finds them when the view states no schema."""
+    if source.aggregations:
+        return [window.name for window in source.windows]
     times = {column_of(source, source.timestamp_field), column_of(source, source.created_timestamp_column)}
     left_out = source.hidden(columns) | times | {column_of(source, key) for key in keys}
     return [

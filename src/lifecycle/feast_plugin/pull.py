@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 from feast.feature_logging import LOG_TIMESTAMP_FIELD
 from feast.feature_view import DUMMY_ENTITY_ID, DUMMY_ENTITY_VAL
 
+from lifecycle.definitions import View
 from lifecycle.engine.session import fact_time
+from lifecycle.errors import UsageError
 from lifecycle.feast_plugin.source import LifecycleSource
 from lifecycle.names import literal, quote, quote_all, relation
-from lifecycle.times import to_utc
+from lifecycle.times import iso, to_utc
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -44,7 +46,16 @@ class Pull:
 
 
 def pull_all(scope: Scope, pull: Pull) -> pa.Table:
-    """Return every row of the interval by event time; as known, only rows known by its end. Tombstones are NULL."""
+    """
+    Return every row of the interval by event time; as known, only rows known by its end. Tombstones are NULL.
+
+    Raises UsageError for windows, which have no rows.
+    """
+    if isinstance(pull.source, LifecycleSource) and pull.source.aggregations:
+        raise UsageError(
+            f"source {pull.source.name!r} has windows, which have a value at every moment and no rows to pull. Set "
+            "materialization: {pull_latest_features: true} in feature_store.yaml to store their values at the end."
+        )
     where, values = ["true"], []
     event, known = _times(scope, pull)
     bounds = [(event, ">=", pull.start), (event, "<=", pull.end)]
@@ -64,7 +75,10 @@ def pull_latest(scope: Scope, pull: Pull) -> pa.Table:
 
     As known, a row becomes visible when it is both true and known, so an interval brings late rows too; by
     event time alone, when it is true. A row of an `at_t: exclude` source at exactly `end` is not visible yet.
+    Windows give one row per key with an event: their values at `end`.
     """
+    if isinstance(pull.source, LifecycleSource) and pull.source.aggregations:
+        return _windows_at_end(scope, pull, pull.source)
     columns = scope.columns(pull.source)
     source = pull.source
     ours = isinstance(source, LifecycleSource)
@@ -89,6 +103,44 @@ def pull_latest(scope: Scope, pull: Pull) -> pa.Table:
         SELECT {_output(scope, pull)} FROM winners WHERE {" AND ".join(["true", *begins])}
     """
     return scope.connection.execute(query, [to_utc(t) for t in (pull.end, pull.start) if t]).to_arrow_table()
+
+
+def _windows_at_end(scope: Scope, pull: Pull, source: LifecycleSource) -> pa.Table:
+    """Return keys, windows and `end` as both times, for each key that has an event; all keys, since windows decay."""
+    from lifecycle.engine.windows import window_features
+
+    if pull.end is None:
+        raise UsageError(f"source {source.name!r} has windows: say at what time to take their values.")
+    columns = scope.columns(source)
+    view = View(
+        name=source.name,
+        relation=source.relation,
+        join_keys=tuple((key, key) for key in pull.keys),
+        event_timestamp=pull.timestamp,
+        known_at=pull.known_at,
+        features=(),
+        tie_break=source.tie_break_in(columns),
+        windows=tuple(window for window in source.windows if window.name in pull.features),
+        history_cap=source.history_cap,
+    )
+    keys = [quote(key) for key in pull.keys]
+    known = " AND ".join(["true", *(f"{key} IS NOT NULL" for key in keys)])
+    listed = ", ".join(keys) or "1"
+    scope.connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE pulled_keys AS SELECT *, (row_number() OVER () - 1) AS row FROM "
+        f"(SELECT DISTINCT {listed} FROM {relation(source.relation)} WHERE {known})"
+    )
+    end = f"TIMESTAMPTZ {literal(iso(pull.end))}"
+    numbered = ", ".join(["row", f"{end} AS t", *(f"{key} AS k{i}" for i, key in enumerate(keys))])
+    found = window_features(scope.connection, view, f"SELECT {numbered} FROM pulled_keys", known_time=pull.known_time)
+    times = [f"{end} AS {quote(name)}" for name in dict.fromkeys((pull.timestamp, pull.known_at)) if name]
+    dummy = [] if keys else [f"{literal(DUMMY_ENTITY_VAL)} AS {quote(DUMMY_ENTITY_ID)}"]
+    table = scope.connection.execute(
+        f"SELECT {', '.join([*keys, *times, *dummy])} FROM pulled_keys ORDER BY row"
+    ).to_arrow_table()
+    for window in view.windows:
+        table = table.append_column(window.name, found[window.name])
+    return table
 
 
 def _times(scope: Scope, pull: Pull) -> tuple[str, str]:

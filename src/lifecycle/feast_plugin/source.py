@@ -2,7 +2,8 @@
 A Feast data source that reads a relation of the lake in place.
 
 Feast sees the keys, the two times and the features of the relation; the columns that only decide between rows
-(tie-break, tombstone mark) are ours and are not offered to it as features.
+(tie-break, tombstone mark) are ours and are not offered to it as features. Of a relation of events with
+aggregations, Feast sees the two times and the aggregations' outputs.
 """
 
 from __future__ import annotations
@@ -10,17 +11,20 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Literal
 
+from feast.aggregation import Aggregation
 from feast.data_source import DataSource
 from feast.protos.feast.core.DataSource_pb2 import DataSource as DataSourceProto
 from feast.saved_dataset import SavedDatasetStorage
 
 from lifecycle.definitions import TIE_BREAK, AtT
 from lifecycle.errors import UsageError, unknown
+from lifecycle.feast_plugin.aggregations import WindowAggregation, declared, from_json, to_json
 from lifecycle.feast_plugin.value_types import value_type
+from lifecycle.feast_plugin.window_fields import window_fields, windows_of
 from lifecycle.names import quote, relation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from feast.protos.feast.core.SavedDataset_pb2 import SavedDatasetStorage as SavedDatasetStorageProto
     from feast.repo_config import RepoConfig
@@ -28,18 +32,28 @@ if TYPE_CHECKING:
 
 At = Literal["release", "head"]
 DELETED = "deleted"
+KNOWN_AT = "known_at"
+KNOWN_FROM = "known_from"
 
 
 class LifecycleSource(DataSource):
     """
-    Rows of `schema.table` in the lake: states of a key, each with when it became true and when it was known.
+    Rows of `schema.table` in the lake, each with when it became true and when it was known.
+
+    Without aggregations the rows are states of a key. With them they are versions of events, with `known_from`
+    and `known_until` unless each is known at its event time for good, and the features are the aggregations'.
 
     relation: such as features.consumer_identity. timestamp_field, created_timestamp_column: event time and
-    known time; "" as known time says that each row is known at its event time.
+    known time; "" as known time says that each row is known at its event time. None means `known_at`, or
+    `known_from` where there are aggregations.
     tie_break, deleted: None means the conventional columns (sequence, event_id, content_hash; deleted), where
     the relation has them. at_t: "exclude" for a source whose rows describe the scored event itself, so that
     a row at exactly the observation time does not count.
     at: read the served release, or the lake's head (for what no release holds, such as saved data sets).
+    aggregations: Feast's `Aggregation` or `WindowAggregation`. money: the currency column by column of money (None:
+    a whole number that is no money); sums and the like over two currencies are an error. history_cap: take only
+    the newest so many events of a key, in frames and online alike.
+    Raises UsageError for an aggregation that makes no sense.
     """
 
     def __init__(
@@ -48,16 +62,21 @@ class LifecycleSource(DataSource):
         relation: str,
         name: str | None = None,
         timestamp_field: str = "event_timestamp",
-        created_timestamp_column: str = "known_at",
+        created_timestamp_column: str | None = None,
         tie_break: tuple[str, ...] | None = None,
         deleted: str | None = None,
         at_t: AtT = "include",
         at: At = "release",
+        aggregations: Sequence[Aggregation | WindowAggregation] = (),
+        money: Mapping[str, str | None] | None = None,
+        history_cap: int | None = None,
         field_mapping: dict[str, str] | None = None,
         description: str = "",
         tags: dict[str, str] | None = None,
         owner: str = "",
     ) -> None:
+        if created_timestamp_column is None:
+            created_timestamp_column = KNOWN_FROM if aggregations else KNOWN_AT
         super().__init__(
             name=name or relation,
             timestamp_field=timestamp_field,
@@ -75,6 +94,15 @@ class LifecycleSource(DataSource):
         self.deleted = deleted
         self.at_t = at_t
         self.at = at
+        self.aggregations = declared(aggregations)
+        self.money = dict(money or {})
+        self.history_cap = history_cap
+        if history_cap is not None and (history_cap < 1 or not self.aggregations):
+            raise UsageError(
+                f"source {self.name!r}: history_cap={history_cap} caps a key's events: at least 1, and "
+                "there must be aggregations."
+            )
+        self.windows = windows_of(self)
 
     @property
     def table(self) -> str:
@@ -100,6 +128,10 @@ class LifecycleSource(DataSource):
         from lifecycle.feast_plugin.scope import source_columns
 
         columns = source_columns(config, self)
+        if self.aggregations:
+            times = [name for name in (self.timestamp_field, self.created_timestamp_column) if name]
+            outputs = {field.name: field.dtype for field in window_fields(self, columns)}
+            return [*((name, columns[column_of(self, name)]) for name in times), *outputs.items()]
         return [(name, dtype) for name, dtype in columns.items() if name not in self.hidden(columns)]
 
     def get_table_query_string(self) -> str:
@@ -111,6 +143,11 @@ class LifecycleSource(DataSource):
         from lifecycle.feast_plugin.scope import source_columns
 
         columns = source_columns(config, self)
+        self.validate_columns(columns)
+        window_fields(self, columns)
+
+    def validate_columns(self, columns: Mapping[str, str]) -> None:
+        """Raise UsageError unless `columns` has every column that this source names, aggregations aside."""
         back = {mapped: column for column, mapped in self.field_mapping.items()}
         named = [self.timestamp_field, self.created_timestamp_column, *(self.tie_break or ()), self.deleted]
         for name in filter(None, named):
@@ -140,6 +177,9 @@ class LifecycleSource(DataSource):
             deleted=options["deleted"],
             at_t=options["at_t"],
             at=options["at"],
+            aggregations=from_json(options.get("aggregations", ())),
+            money=options.get("money"),
+            history_cap=options.get("history_cap"),
             field_mapping=dict(data_source.field_mapping),
             description=data_source.description,
             tags=dict(data_source.tags),
@@ -162,7 +202,11 @@ class LifecycleSource(DataSource):
 
     def _options(self) -> bytes:
         names = ("relation", "tie_break", "deleted", "at_t", "at")
-        return json.dumps({name: getattr(self, name) for name in names}, sort_keys=True).encode()
+        options = {name: getattr(self, name) for name in names}
+        if self.aggregations:
+            options |= {"aggregations": to_json(self.aggregations), "money": self.money}
+            options["history_cap"] = self.history_cap
+        return json.dumps(options, sort_keys=True).encode()
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, LifecycleSource) and super().__eq__(other) and self._options() == other._options()

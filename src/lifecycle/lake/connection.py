@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import contextmanager
+from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -179,6 +180,17 @@ def select(connection: duckdb.DuckDBPyConnection, query: str) -> pa.Table:
         return connection.execute(query).to_arrow_table()
     except duckdb.Error as error:
         raise UsageError(f"{error}\nQuery: {query.strip()}") from error
+
+
+@lru_cache
+def arrow_type(dtype: str) -> pa.DataType:
+    """Return the Arrow type in which DuckDB hands over a column of type `dtype`, as its catalog writes it."""
+    connection = duckdb.connect(":memory:")
+    try:
+        prepare(connection, ())
+        return connection.execute(f"SELECT CAST(NULL AS {dtype})").to_arrow_table().schema.types[0]
+    finally:
+        connection.close()
 
 
 def prepare(connection: duckdb.DuckDBPyConnection, extensions: tuple[str, ...]) -> None:
