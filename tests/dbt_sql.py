@@ -5,12 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 
 import jinja2
+import yaml
 
-MACROS = Path(__file__).resolve().parents[1] / "dbt_project" / "macros"
+PROJECT = Path(__file__).resolve().parents[1] / "dbt_project"
+
+
+def variable(name, default=None):
+    """Return a variable of the dbt project as dbt_project.yml sets it."""
+    given = yaml.safe_load((PROJECT / "dbt_project.yml").read_text(encoding="utf-8"))["vars"]
+    return given.get(name, default)
 
 
 def render(call):
     """Render one macro call, such as `as_states("versions", "k", ["v"])`."""
-    text = "".join((MACROS / name).read_text(encoding="utf-8") for name in ("events.sql", "states.sql"))
+    text = "".join(path.read_text(encoding="utf-8") for path in sorted((PROJECT / "macros").glob("*.sql")))
     environment = jinja2.Environment(extensions=["jinja2.ext.do"], autoescape=False)
+    environment.globals["var"] = variable
     return environment.from_string(text + "{{ " + call + " }}").render().strip()

@@ -136,6 +136,18 @@ def test_paths_into_json_types_by_column_and_other_times(shop, lake, tmp_path):
     ]  # fmt: skip
 
 
+def test_several_columns_may_tell_facts_apart(shop, lake, tmp_path):
+    given = shop(columns={"event_id": ["case", "step", "at"], "event_timestamp": "at"}, fields={"step": "step"})
+    rows = [("1", "A,B", "2025-07-01"), ("1,A", "B", "2025-07-01"), ("1", "A,B", "2025-07-02"), ("1", "", "2025-07-03")]
+    frame = pd.DataFrame([*rows, rows[0]], columns=["case", "step", "at"])
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    [batch] = take_in(given, lake, "shop", tmp_path / "a.csv")
+    assert (counts(batch), reasons(lake)) == ((5, 3, 1, 1), [(5, "missing_field")])
+    assert ask(lake, "SELECT event_id FROM lake.raw.events ORDER BY event_timestamp, 1 LIMIT 1") == [
+        ('["1","A,B","2025-07-01"]',)
+    ]
+
+
 def test_a_column_may_have_any_name(shop, lake, tmp_path):
     given = shop(
         columns={"event_id": "place", "event_timestamp": "the time"}, fields={"line": "line"},
@@ -156,6 +168,8 @@ def test_a_column_may_have_any_name(shop, lake, tmp_path):
         ({"fields": {}}, "no column mapping"),
         ({"columns": {"event_id": "a", "event_timestamp": "b", "event_time": "c"}}, "Did you mean 'event_timestamp'"),
         ({"columns": {"event_id": "a", "event_timestamp": "b", "type": "c"}}, "name the type once"),
+        ({"columns": {"event_id": [], "event_timestamp": "b"}}, "does not say which column is event_id"),
+        ({"columns": {"event_id": ["a", 1], "event_timestamp": "b"}}, "columns.event_id is ['a', 1]"),
         ({"fields": {"a": 5}}, "fields.a is 5"),
         ({"fields": {"a": {"column": "a", "as": "mail"}}}, "Did you mean 'email'"),
         ({"fields": {"a": {"column": "a", "as": "money", "digits": 9}}}, "digits = 9"),

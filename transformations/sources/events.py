@@ -2,7 +2,8 @@
 Your own data: CSV, Parquet or newline-delimited JSON with a mapping in `lifecycle.toml` (docs/your-own-data.md).
 
 `[sources.NAME.columns]` says which columns make the event itself, `[sources.NAME.fields]` which ones its payload
-keeps, under which name and as what. A column in neither is dropped.
+keeps, under which name and as what. A column in neither is dropped. Where no single column tells facts apart,
+`event_id` lists those that do together.
 """
 
 from __future__ import annotations
@@ -58,6 +59,8 @@ class _Reader:
     def __init__(self, context: Context) -> None:
         options = context.options
         self._columns: Mapping[str, str] = options["columns"]
+        given = self._columns["event_id"]
+        self._id = (given,) if isinstance(given, str) else tuple(given)
         self._type = options.get("type")
         self._zone = options.get("time_zone", "UTC")
         self._form = options.get("time_format")
@@ -69,7 +72,7 @@ class _Reader:
         known_at = self._get(row, "known_at")
         gathered.accept(
             place,
-            _text(self._need(row, "event_id"), self._columns["event_id"]),
+            self._event_id(row),
             self._type or _text(self._need(row, "type"), self._columns["type"]),
             self._time(self._need(row, "event_timestamp"), self._columns["event_timestamp"]),
             encode({"object": self._object(row)}),
@@ -78,6 +81,11 @@ class _Reader:
             received_at=None if known_at is None else self._time(known_at, self._columns["known_at"]),
             sequence=self._optional(row, "sequence", _integer),
         )
+
+    def _event_id(self, row: Record) -> str:
+        """Return the id; of several columns the JSON list of their texts, in which no two facts look alike."""
+        parts = [_text(self._required(_look(row, column), column, "event_id"), column) for column in self._id]
+        return parts[0] if len(parts) == 1 else encode(parts)
 
     def _object(self, row: Record) -> Record:
         result: Record = {}
@@ -104,9 +112,12 @@ class _Reader:
         return _look(row, self._columns[name]) if name in self._columns else None
 
     def _need(self, row: Record, name: str) -> Any:
-        value = self._get(row, name)
+        return self._required(self._get(row, name), self._columns[name], name)
+
+    @staticmethod
+    def _required(value: Any, column: str, name: str) -> Any:
         if value is None or value == "":
-            raise Rejected("missing_field", f"{self._columns[name]} ({name}) is missing")
+            raise Rejected("missing_field", f"{column} ({name}) is missing")
         return value
 
     def _optional(self, row: Record, name: str, take: Callable[[Any, str], Any]) -> Any:
@@ -216,7 +227,14 @@ def check(options: Mapping[str, Any]) -> None:
     for name in columns:
         if name not in REQUIRED + OPTIONAL:
             raise unknown("entry of [sources.NAME.columns]", name, REQUIRED + OPTIONAL)
-    missing = [name for name in REQUIRED if name not in columns]
+    identity = columns.get("event_id", "")
+    if not isinstance(identity, str) and (
+        not isinstance(identity, list) or not all(isinstance(c, str) for c in identity)
+    ):
+        raise UsageError(
+            f"columns.event_id is {identity!r}; write one column, or a list of those that tell facts apart."
+        )
+    missing = [name for name in REQUIRED if not columns.get(name)]
     if missing:
         raise UsageError(f"[sources.NAME.columns] does not say which column is {' and which is '.join(missing)}.")
     if ("type" in columns) == ("type" in options):
@@ -242,7 +260,9 @@ def _check_field(name: str, given: Any) -> None:
 
 
 def _needed(options: Mapping[str, Any]) -> tuple[tuple[str, ...], ...]:
-    named = [*options["columns"].values(), *(_field(one)["column"] for one in options["fields"].values())]
+    columns = options["columns"].values()
+    named = [one for given in columns for one in ([given] if isinstance(given, str) else given)]
+    named += [_field(one)["column"] for one in options["fields"].values()]
     return tuple((name,) for name in dict.fromkeys(named))
 
 
