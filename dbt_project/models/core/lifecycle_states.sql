@@ -1,0 +1,3 @@
+{{ config(unique_key=["consumer_id", "valid_from"], post_hook="{{ create_state_macros('lifecycle') }}") }}
+
+{{ states_as_known_now("lifecycle") }}
