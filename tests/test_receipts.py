@@ -63,7 +63,9 @@ def test_the_receipt_is_in_the_file_and_says_what_decided_it(connection, tmp_pat
     receipt = read_receipt(frame.write_parquet(tmp_path / "frame.parquet"))
     assert receipt == frame.receipt
     assert receipt.to_json() == Receipt.from_json(receipt.to_json()).to_json()
-    assert receipt["label"] == {"name": "moves", "mature": 50, "immature": 0, "no_key": 0, "positive": 25}
+    day = "2024-05-03T00:00:00.000000Z"
+    times = {"earliest": day, "latest": day, "trainable_until": "2024-05-10T00:00:00.000000Z"}
+    assert receipt["label"] == {"name": "moves", "mature": 50, "immature": 0, "no_key": 0, "positive": 25} | times
     assert receipt["spine"]["reference"] == SPINE
     assert receipt["schema"][-2:] == [["limit", "int64"], ["moves", "bool"]]
     assert receipt["not_final"] == 0

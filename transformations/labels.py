@@ -5,8 +5,8 @@ A label names the sources whose feeds bring its events. The list exports of `str
 history before the feed begins, so they do not decide when a label is mature. Where a lake has taken in some of
 the named sources only, those decide.
 
-An account takeover is told by no event of any source: it shows in early fraud warnings, disputes and renewed
-identity checks, each of which also has other causes. So it has no label here.
+An account takeover is told by no event of any source. dbt_project/DECISIONS.md says what counts as one; it happens
+with its charge and is known when that is reported, which the maturity delay waits for.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from lifecycle.definitions import Label
 DAY_US = 86_400_000_000
 # Stripe delivers an event again for up to three days, so by then all facts of a time are known.
 DELIVERY_US = 3 * DAY_US
+# Card schemes take disputes for 120 days after the charge.
+REPORT_US = 120 * DAY_US
 CHARGE_SOURCES = ("stripe", "online-retail")
 
 LABELS = (
@@ -49,6 +51,16 @@ LABELS = (
         maturity_us=DELIVERY_US,
         sources=("stripe",),
         condition="reason = 'fraudulent'",
+    ),
+    # The spine's row is a login, or any moment of a consumer.
+    Label(
+        name="account_takeover_30d",
+        kind="exists",
+        relation="features.account_takeover_events",
+        join_keys=(("consumer_id", "consumer_id"),),
+        horizon_us=30 * DAY_US,
+        maturity_us=REPORT_US + DELIVERY_US,
+        sources=("stripe",),
     ),
     # The spine's row is an application; any of its account's states within the year may be the late one.
     Label(

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from lifecycle.cli import explaining, frames, pipeline, reading, releases
+from lifecycle.cli import explaining, frames, labels, metrics, pipeline, reading, releases
 from lifecycle.errors import LifecycleError
 from lifecycle.version import __version__
 
@@ -57,7 +57,9 @@ pipeline.add_to(app)
 releases.add_to(app)
 frames.add_to(app)
 explaining.add_to(app)
+labels.add_to(app)
 reading.add_to(app)
+metrics.add_to(app)
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ from lifecycle.engine.keys import matched, same_keys
 from lifecycle.engine.session import fact_time, require
 from lifecycle.errors import UsageError
 from lifecycle.names import quote, quote_all, relation
-from lifecycle.times import to_microseconds
+from lifecycle.times import from_microseconds, iso, to_microseconds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -36,6 +36,9 @@ class Judged:
     """
     Counts of a label over a spine: rows by status, and the positives among the mature ones.
 
+    trainable_until: the latest observation time that can be mature: the label's watermark less H + M. earliest,
+    latest: the first and last mature observation, None without one. These times are ISO 8601, UTC.
+
     The session's table `label` holds (row, label BOOLEAN, status VARCHAR), one row per spine row.
     """
 
@@ -44,6 +47,9 @@ class Judged:
     immature: int
     no_key: int
     positive: int
+    trainable_until: str
+    earliest: str | None
+    latest: str | None
 
 
 def watermark_of(label: Label, watermarks: Mapping[str, datetime] | None) -> datetime:
@@ -69,20 +75,30 @@ def judge(
 ) -> Judged:
     """Make the session's table `label` from its table `spine` and return the counts."""
     until = to_microseconds(watermark_of(label, watermarks))
+    last = until - label.horizon_us - label.maturity_us
     source = _Versions(session, label, spine_keys)
-    answer = source.state() if label.kind == "state_at" else source.event(positive=label.kind == "exists")
-    mature = f"epoch_us(s.t) <= {until - label.horizon_us - label.maturity_us}"
+    mature = f"epoch_us(s.t) <= {last}"
     missing = " OR ".join(f"s.k{i} IS NULL" for i in range(len(source.columns))) or "false"
     status = f"CASE WHEN {missing} THEN '{NO_KEY}' WHEN {mature} THEN '{MATURE}' ELSE '{IMMATURE}' END"
     session.run(f"""
         CREATE TEMP TABLE label AS
         SELECT row, CASE WHEN status = '{MATURE}' THEN answer END AS label, status
         FROM (SELECT s.row, {status} AS status, a.answer
-              FROM ({source.spine}) AS s JOIN ({answer}) AS a USING (row))""")
+              FROM ({source.spine}) AS s JOIN ({source.answer()}) AS a USING (row))""")
     counts = session.rows("SELECT status, count(*), count(*) FILTER (label) FROM label GROUP BY status")
     by_status = {status: (rows, positive) for status, rows, positive in counts}
     mature, immature, no_key = (by_status.get(one, (0, 0))[0] for one in (MATURE, IMMATURE, NO_KEY))
-    return Judged(label.name, mature, immature, no_key, by_status.get(MATURE, (0, 0))[1])
+    [(first, final)] = session.rows(
+        f"SELECT epoch_us(min(t)), epoch_us(max(t)) FROM spine JOIN label USING (row) WHERE status = '{MATURE}'"
+    )
+    positive = by_status.get(MATURE, (0, 0))[1]
+    times = (None if one is None else iso(from_microseconds(one)) for one in (first, final))
+    return Judged(label.name, mature, immature, no_key, positive, iso(from_microseconds(last)), *times)
+
+
+def answers(session: Session, label: Label, spine_keys: Sequence[str]) -> str:
+    """Return SQL of (row, answer) for the rows of the session's table `spine`, whether or not they are mature."""
+    return _Versions(session, label, spine_keys).answer()
 
 
 class _Versions:
@@ -105,6 +121,12 @@ class _Versions:
         self.present = " AND ".join(
             [f"{quote(one)} IS NOT NULL" for one in self.columns] + ["event_timestamp IS NOT NULL"]
         )
+
+    def answer(self) -> str:
+        """Return SQL of (row, answer)."""
+        if self.label.kind == "state_at":
+            return self.state()
+        return self.event(positive=self.label.kind == "exists")
 
     def event(self, *, positive: bool) -> str:
         """Return SQL of (row, answer): whether an event in (t, t + H] is in force at t + H + M, or none is."""
@@ -136,15 +158,15 @@ class _Versions:
         # The newest state by event time answers when one of its versions is in force; the few rows for which
         # none is look through all earlier states of their key.
         self.session.run(f"""
-            CREATE TEMP TABLE label_newest AS
+            CREATE OR REPLACE TEMP TABLE label_newest AS
             SELECT s.row, s.t{keys}, r.e
             FROM ({self.spine}) AS s ASOF LEFT JOIN label_states AS r ON {self.on}epoch_us(s.t) + {due} >= r.e""")
         self.session.run(f"""
-            CREATE TEMP TABLE label_first AS
+            CREATE OR REPLACE TEMP TABLE label_first AS
             SELECT s.row, r.holds FROM label_newest AS s JOIN label_states AS r ON {self.on}s.e = r.e AND {in_force}
             {best}""")
         self.session.run(f"""
-            CREATE TEMP TABLE label_rest AS
+            CREATE OR REPLACE TEMP TABLE label_rest AS
             SELECT s.row, r.holds
             FROM (SELECT * FROM label_newest ANTI JOIN label_first USING (row) WHERE e IS NOT NULL) AS s
             JOIN label_states AS r ON {self.on}r.e < s.e AND {in_force} {best}""")
@@ -163,5 +185,5 @@ class _Versions:
             f"({self.label.condition}) IS TRUE AS holds",
         ]
         self.session.run(f"""
-            CREATE TEMP TABLE label_states AS
+            CREATE OR REPLACE TEMP TABLE label_states AS
             SELECT {", ".join(listed)} FROM {relation(self.label.relation)} WHERE {self.present}""")

@@ -78,6 +78,8 @@ class Receipt:
             counts = content["label"]
             shown["label"] = counts["name"]
             shown |= {f"label {name}": counts[name] for name in ("positive", "mature", "immature", "no_key")}
+            # A receipt written before these were counted has none.
+            shown |= {f"label {name}": counts.get(name) for name in ("earliest", "latest")}
         shown |= {f"watermark {source}": text for source, text in content["watermarks"].items()}
         return shown | {
             "spine": content["spine"]["hash"],
