@@ -135,3 +135,13 @@ def test_the_key_is_the_variables_bytes(monkeypatch):
 def test_this_repositorys_own_file_is_read():
     settings = config.load(Path(__file__).parent)
     assert {"stripe", "stripe-objects", "online-retail", "events"} <= settings.sources.keys()
+
+
+def test_the_online_store_lies_in_the_home_unless_it_is_said(project, monkeypatch):
+    assert config.load(project).online_place == str(project / "generated" / "online")
+    text = (project / config.FILE_NAME).read_text()
+    (project / config.FILE_NAME).write_text(text + '[online]\nplace = "served"\n')
+    assert config.load(project).online_place == str(project / "served")
+    monkeypatch.setenv("LIFECYCLE_ONLINE", "rediss://cache:6379/1")
+    assert config.load(project).online_place == "rediss://cache:6379/1"
+    assert config.load(project, home=project / "box").online_place == str(project / "box" / "online")

@@ -11,6 +11,7 @@ import pytest
 
 from lifecycle import config, doctor
 from lifecycle.lake import Lake
+from lifecycle.online import open_store
 from tests.lake_content import RAW, release, write
 
 
@@ -115,17 +116,17 @@ def test_packages_are_held_to_what_is_required():
     assert [one.split(",")[0].split(" is ")[0] for one in wrong] == ["duckdb", "no-such-package"]
 
 
-def test_redis_is_looked_for_where_it_is_configured(project):
-    yaml = project / "feature_repo" / "feature_store.yaml"
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-        yaml.write_text(f"online_store:\n  type: redis\n  connection_string: '127.0.0.1:{port},ssl=false'\n")
-        assert findings(project)["redis"].detail == f"127.0.0.1:{port} answers"
-    found = findings(project)["redis"]
+def test_the_online_store_is_looked_for_where_it_is_configured(project, monkeypatch):
+    assert "none yet in" in findings(project)["online store"].detail
+    open_store(config.load(project).online_place).close()
+    assert findings(project)["online store"].detail.endswith("holds no release, 0 views")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("LIFECYCLE_ONLINE", f"redis://:secret@127.0.0.1:{taken.getsockname()[1]}/0")
+        found = findings(project)["online store"]
     assert not found.ok
-    assert str(yaml) in found.next_step
-    yaml.write_text("online_store:\n  type: sqlite\n")
-    assert findings(project)["redis"].detail == "not configured"
+    assert "LIFECYCLE_ONLINE" in found.next_step
+    assert "secret" not in found.detail
 
 
 def test_a_full_disk_is_found(project, monkeypatch):

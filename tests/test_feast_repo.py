@@ -26,11 +26,13 @@ from lifecycle.engine import training_frame
 from lifecycle.errors import UsageError
 from lifecycle.feast_plugin.apply import apply
 from lifecycle.feast_plugin.compile import compile_repo, load_labels
-from lifecycle.feast_plugin.materialize import materialize, online
+from lifecycle.feast_plugin.online_store import place_of
 from lifecycle.feast_plugin.repo import load_repo_config
 from lifecycle.lake import Lake, Ledger
+from lifecycle.pipeline import materialize as pipeline
+from lifecycle.project import Project
 from tests.conftest import ROOT
-from tests.feast_lake import BIG, WATERMARK, add_row, day, make_lake, make_release
+from tests.feast_lake import BIG, CHARGE, WATERMARK, add_row, day, make_lake, make_release
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,12 +40,13 @@ if TYPE_CHECKING:
     from lifecycle.config import Settings
     from lifecycle.lake import Release
 
-SERVICES = ["credit_risk_v1", "fraud_v1", "identity_theft_v1", "lifecycle_v1"]
+SERVICES = ["charge_sequence_v1", "credit_risk_v1", "fraud_v1", "identity_theft_v1", "lifecycle_v1"]
+CARD = {"card_hash": "k1", "ip_prefix_hash": "i1", "charge_currency": "usd"}
 KEYS = [
-    {"consumer_id": "c1", "device_id": "d1", "payment_method_id": "pm1"},
-    {"consumer_id": "c2", "device_id": "d2", "payment_method_id": "pm1"},
-    {"consumer_id": "c3", "device_id": "d1", "payment_method_id": "pm2"},
-    {"consumer_id": "nobody", "device_id": "d1", "payment_method_id": "pm1"},
+    {"consumer_id": "c1", "device_id": "d1", "payment_method_id": "pm1", **CARD},
+    {"consumer_id": "c2", "device_id": "d2", "payment_method_id": "pm1", **CARD, "charge_currency": "eur"},
+    {"consumer_id": "c3", "device_id": "d1", "payment_method_id": "pm2", **CARD, "card_hash": "k2"},
+    {"consumer_id": "nobody", "device_id": "d1", "payment_method_id": "pm1", **CARD, "ip_prefix_hash": "i2"},
 ]
 FEAST = Path(sys.executable).with_name("feast")
 
@@ -76,6 +79,14 @@ def restored(settings: Settings, serving: Release) -> Iterator[Release]:
     yield serving
     Ledger(Lake(settings.lake)).roll_back(serving.number)
     materialize(settings, serving)
+
+
+def materialize(settings: Settings, release: Release):
+    return pipeline.materialize(settings, Lake(settings.lake), release)
+
+
+def online(settings: Settings, service: str, keys: list[dict]):
+    return Project(settings).online_features(service, keys)
 
 
 def compiled(settings: Settings) -> Definitions:
@@ -166,7 +177,7 @@ def test_everything_generated_follows_the_home(settings):
     loaded = load_repo_config(settings)
     home = settings.lake.home
     assert loaded.registry.path == str(home / "feast" / "registry.db")
-    assert loaded.online_store.path == str(home / "feast" / "online.db")
+    assert place_of(loaded) == (str(home / "online"), "lifecycle")
     assert loaded.offline_store.lake["home"] == str(home)
 
 
@@ -176,7 +187,8 @@ def test_the_yaml_and_the_platform_mean_the_same_places():
     yaml = load_yaml(repo, repo / "feature_store.yaml")
     folder = plain.lake.home / "feast"
     assert (repo / yaml.registry.path).resolve() == folder / "registry.db"
-    assert (repo / yaml.online_store.path).resolve() == folder / "online.db"
+    yaml.repo_path = repo
+    assert place_of(yaml) == (plain.online_place, "lifecycle")
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -220,12 +232,16 @@ def test_feasts_own_online_read_agrees(settings, serving):  # noqa: ARG001
     }
 
 
-def test_feasts_own_materialization_overwrites_with_a_tombstone(settings, restored):  # noqa: ARG001
-    store = FeatureStore(config=load_repo_config(settings))
+def test_feasts_own_materialization_overwrites_with_a_tombstone(settings, release, tmp_path):  # noqa: ARG001
+    loaded = load_repo_config(settings)
+    loaded.online_store.place = str(tmp_path / "empty")
+    store = FeatureStore(config=loaded)
     store.materialize(day(0), day(8), feature_views=["consumer_profile"])
     key = [{"consumer_id": "c2"}]
     assert store.get_online_features(["consumer_profile:country"], key).to_dict()["country"] == ["IE"]
     store.materialize(day(8), day(10), feature_views=["consumer_profile"])
+    assert store.get_online_features(["consumer_profile:country"], key).to_dict()["country"] == [None]
+    store.materialize(day(0), day(8), feature_views=["consumer_profile"])  # what is older changes nothing
     assert store.get_online_features(["consumer_profile:country"], key).to_dict()["country"] == [None]
 
 
@@ -277,16 +293,27 @@ SCORED = {
         ("consumer_payment", "c1", 15, 15, "ch_9", {"last_charge_amount": 9}),
         ("consumer_lifecycle", "c1", 15, 15, "ch_9", {"lifecycle_stage": "returned"}),
         ("consumer_profile", "c1", 15, 15, "ch_9", {"country": "GB"}),  # a shop's invoice carries its buyer's country
+        ("charge_events", "c1", 15, 15, "ch_9", CHARGE | {"amount": 9}),
     ],
     "credit_risk_v1": [
         ("consumer_credit_application", "c1", 15, 15, "a1", {"amount_requested": 9}),
         ("consumer_credit", "c1", 15, 15, "a1", {"credit_status": "current"}),
+        ("credit_application_events", "c1", 15, 15, "a1", {"application_id": "a1", "status": "submitted"}),
     ],
     "identity_theft_v1": [
         ("consumer_session", "c1", 15, 15, "s9", {"session_status": "failed"}),
         ("device_session", "d1", 15, 15, "s9", {"last_session_status": "failed"}),
         ("consumer_identity", "c1", 15, 15, "v9", {"verification_status": "processing"}),
+        ("verification_events", "c1", 15, 15, "v9", {"session_id": "vs9", "status": "processing"}),
+        ("session_events", "c1", 15, 15, "s9", {"session_id": "ls9", "status": "failed", "device_id": "d1"}),
     ],
+    "lifecycle_v1": [
+        ("consumer_payment", "c1", 15, 15, "ch_9", {"last_charge_amount": 9}),
+        ("consumer_lifecycle", "c1", 15, 15, "ch_9", {"lifecycle_stage": "returned"}),
+        ("consumer_session", "c1", 15, 15, "s9", {"session_status": "failed"}),
+        ("charge_events", "c1", 15, 15, "ch_9", CHARGE | {"amount": 9}),
+    ],
+    "charge_sequence_v1": [("charge_events", "c1", 15, 15, "ch_9", CHARGE | {"amount": 9})],
 }
 
 

@@ -116,7 +116,7 @@ def test_a_pushed_row_is_known_from_the_write_that_makes_it_readable(store):
 
 def test_names_and_keys_are_checked(store):
     hold(store, at=10)
-    with pytest.raises(UsageError, match="'consumer_id' is not among the keys"):
+    with pytest.raises(UsageError, match="is keyed by consumer_id, and the keys given are 'customer'"):
         read(store, DEFINITIONS, "pay", [{"customer": "a"}])
     with pytest.raises(UsageError, match=r"unknown service 'pays'\. Did you mean 'pay'"):
         read(store, DEFINITIONS, "pays", [])

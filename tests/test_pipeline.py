@@ -85,11 +85,7 @@ def test_online_values_equal_the_frame(project):
     online = project.online_features("lifecycle_v1", keys.to_dict("records"))
     for offline, read in zip(frame, online, strict=True):
         for name, one in read.items():
-            if isinstance(one.value, pd.Timestamp) or hasattr(one.value, "tzinfo"):
-                # Feast's SQLite store keeps timestamp features to the second.
-                assert one.value == offline[name].replace(microsecond=0)
-            else:
-                assert one.value == offline[name]
+            assert one.value == offline[name]
 
 
 def test_rollback_serves_an_earlier_release_and_run_makes_no_new_one(project):

@@ -26,9 +26,16 @@ _LAKE_VARIABLES = {
     "memory_limit": "LIFECYCLE_MEMORY_LIMIT",
     "spill": "LIFECYCLE_SPILL",
 }
+_ONLINE_VARIABLE = "LIFECYCLE_ONLINE"
 
 
-_SECTIONS = {"lake": tuple(_LAKE_VARIABLES), "dbt": ("project",), "feast": ("repo",), "labels": ("module",)}
+_SECTIONS = {
+    "lake": tuple(_LAKE_VARIABLES),
+    "dbt": ("project",),
+    "feast": ("repo",),
+    "labels": ("module",),
+    "online": ("place",),
+}
 
 
 @dataclass(frozen=True)
@@ -63,7 +70,11 @@ class LakeSettings:
 
 @dataclass(frozen=True)
 class Settings:
-    """One project: its root, its lake, and where its dbt project, Feast repo and sources are."""
+    """
+    One project: its root, its lake, and where its dbt project, Feast repo, online store and sources are.
+
+    online: a folder or a redis:// address, or empty for `online` in the lake's home.
+    """
 
     root: Path
     lake: LakeSettings
@@ -71,6 +82,12 @@ class Settings:
     feature_repo: Path
     labels: str = "transformations.labels"
     sources: dict[str, dict[str, Any]] = field(default_factory=dict)
+    online: str = ""
+
+    @property
+    def online_place(self) -> str:
+        """Where the online store is: a folder (LMDB), or a `redis://`, `rediss://` or `unix://` address."""
+        return self.online or str(self.lake.home / "online")
 
     def source(self, name: str) -> dict[str, Any]:
         """Return the table `[sources.NAME]`."""
@@ -105,8 +122,10 @@ def load(start: str | Path | None = None, *, home: str | Path | None = None) -> 
         _section(given["sources"], name, "sources.")
     lake = dict(given.get("lake", {}))
     lake |= {key: os.environ[name] for key, name in _LAKE_VARIABLES.items() if os.environ.get(name)}
+    online = os.environ.get(_ONLINE_VARIABLE) or given.get("online", {}).get("place", "")
     if home is not None:
         lake |= {"home": str(home), "catalog": "", "data": ""}
+        online = ""
     return Settings(
         root=root,
         lake=_lake(root, lake),
@@ -114,6 +133,7 @@ def load(start: str | Path | None = None, *, home: str | Path | None = None) -> 
         feature_repo=root / given.get("feast", {}).get("repo", "feature_repo"),
         labels=given.get("labels", {}).get("module", "transformations.labels"),
         sources=given.get("sources", {}),
+        online=_placed(root, online),
     )
 
 
@@ -131,20 +151,21 @@ def secret_key() -> bytes:
 
 
 def _lake(root: Path, given: dict[str, Any]) -> LakeSettings:
-    def placed(value: str) -> str:
-        return value if not value or "://" in value else str((root / Path(value).expanduser()).resolve())
-
     threads = str(given.get("threads", 0))
     if not threads.isdecimal():
         raise UsageError(f"threads is {threads!r}; it must be a whole number, 0 for all cores.")
     return LakeSettings(
-        home=Path(placed(given.get("home", ".lifecycle"))),
+        home=Path(_placed(root, given.get("home", ".lifecycle"))),
         catalog=given.get("catalog", ""),
-        data=placed(given.get("data", "")),
+        data=_placed(root, given.get("data", "")),
         threads=int(threads),
         memory_limit=given.get("memory_limit", ""),
-        spill=placed(given.get("spill", "")),
+        spill=_placed(root, given.get("spill", "")),
     )
+
+
+def _placed(root: Path, value: str) -> str:
+    return value if not value or "://" in value else str((root / Path(value).expanduser()).resolve())
 
 
 def _check_section(given: dict[str, Any], section: str, known: tuple[str, ...]) -> None:

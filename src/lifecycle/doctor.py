@@ -3,34 +3,32 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import sqlite3
 import sys
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-import yaml
 from packaging.requirements import Requirement
 
 from lifecycle import config
 from lifecycle.errors import LifecycleError, LockedError
 from lifecycle.lake import Lake, Ledger
 from lifecycle.lake.connection import extension_path
+from lifecycle.online import open_store
+from lifecycle.online.opening import without_password
 from lifecycle.times import iso
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from lifecycle.config import Settings
 
 PYTHON = (3, 11)
 LEAST_FREE_BYTES = 2 * 1024**3
-_REDIS_PORT = "6379"
-_TIMEOUT_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,7 @@ def examine(start: str | Path | None = None) -> list[Finding]:
         settings = config.load(start)
     except LifecycleError as error:
         return [*findings, _wrong("project", str(error), "run this inside a project")]
-    findings += [_project(settings), _extensions(settings), _disk(settings), _redis(settings)]
+    findings += [_project(settings), _extensions(settings), _disk(settings), _online(settings)]
     lake = _lake(settings)
     findings.append(lake)
     if lake.ok and Lake(settings.lake).exists:
@@ -123,19 +121,19 @@ def _disk(settings: Settings) -> Finding:
     )  # fmt: skip
 
 
-def _redis(settings: Settings) -> Finding:
-    path = settings.feature_repo / "feature_store.yaml"
-    given = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    store = (given or {}).get("online_store") or {}
-    if not isinstance(store, dict) or "redis" not in str(store.get("type", "")).lower():
-        return _right("redis", "not configured")
-    address = str(store.get("connection_string", "localhost")).split(",")[0]
-    host, _, port = address.partition(":")
-    try:
-        socket.create_connection((host, int(port or _REDIS_PORT)), timeout=_TIMEOUT_SECONDS).close()
-    except (OSError, ValueError) as error:
-        return _wrong("redis", f"{address}: {error}", f"start it, or correct online_store in {path}")
-    return _right("redis", f"{address} answers")
+def _online(settings: Settings) -> Finding:
+    place = settings.online_place
+    if "://" not in place and not Path(place).exists():
+        return _right("online store", f"none yet in {place}: `lifecycle materialize` makes it")
+
+    def look() -> str:
+        store = open_store(place)
+        catalog = store.catalog()[1]
+        names = sorted(catalog.views)
+        release = f"release {catalog.release}" if catalog.release else "no release"
+        return f"{without_password(place)} holds {release}, {len(names)} views"
+
+    return _tried("online store", look, "start Redis, or correct [online] place or LIFECYCLE_ONLINE")
 
 
 def _lake(settings: Settings) -> Finding:

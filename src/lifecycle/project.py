@@ -7,6 +7,7 @@ Every read names a release or takes the served one, and sees exactly that releas
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,15 +17,16 @@ from lifecycle.lake.connection import select
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from datetime import datetime
 
     import pyarrow as pa
     import sqlalchemy as sa
 
     from lifecycle.config import Settings
     from lifecycle.definitions import KnownTime
-    from lifecycle.engine import Frame, Receipt
-    from lifecycle.feast_plugin.materialize import OnlineValue
+    from lifecycle.engine import Explanation, Frame, Receipt
     from lifecycle.lake import Release
+    from lifecycle.online import OnlineStore, Row
     from lifecycle.pipeline.run import Run
 
 
@@ -109,6 +111,63 @@ class Project:
             release=chosen.number,
         )
 
+    def explain(
+        self,
+        keys: Mapping[str, Any],
+        feature: str,
+        at: datetime,
+        *,
+        known_time: KnownTime | None = None,
+        release: int | None = None,
+    ) -> Explanation:
+        """
+        Return a feature's value at `at` with the rows that made it, and those that did not with the reason.
+
+        keys: entity columns with their values, such as {"consumer_id": "cus_1"}. feature: `view:feature`, or a
+        label's name. at: naive times are UTC. Raises UsageError for unknown names and a missing key.
+        """
+        from lifecycle.engine import explain
+
+        chosen = self.release(release)
+        connection = self.lake.connect(chosen.snapshot)
+        try:
+            return explain(
+                connection,
+                chosen.definitions,
+                keys,
+                feature,
+                at,
+                known_time=known_time,
+                watermarks=chosen.watermarks,
+            )
+        finally:
+            connection.close()
+
+    def labels(self, *, release: int | None = None) -> pa.Table:
+        """
+        Return a release's labels: name, kind, horizon and maturity delay in days, sources, and the latest time
+        that can be trained on (NULL where the release has taken in none of the sources).
+        """
+        from lifecycle.engine import label_table
+
+        chosen = self.release(release)
+        return label_table(chosen.definitions, chosen.watermarks)
+
+    def maturity_curve(self, spine: Any, label: str, *, release: int | None = None) -> pa.Table:
+        """
+        Return the share of a label's final answers that were known after so many days.
+
+        spine: as for `training_frame`. Columns: days, decided, known, share; see `lifecycle.engine.maturity`.
+        """
+        from lifecycle.engine import maturity_curve
+
+        chosen = self.release(release)
+        connection = self.lake.connect(chosen.snapshot)
+        try:
+            return maturity_curve(connection, chosen.definitions, spine, label, watermarks=chosen.watermarks)
+        finally:
+            connection.close()
+
     def rebuild_frame(self, receipt: str | Path | Receipt, *, spine: Any = None) -> Frame:
         """
         Compute a frame again from its receipt, on the release that it names: the same bytes as Parquet.
@@ -122,17 +181,34 @@ class Project:
         return rebuild(self.lake.connect(self.release(about["release"]).snapshot), about, spine=spine)
 
     def online_features(
-        self, service: str, keys: Mapping[str, Any] | Sequence[Mapping[str, Any]]
-    ) -> list[dict[str, OnlineValue]]:
+        self,
+        features: str | Sequence[str],
+        keys: Mapping[str, Any] | Sequence[Mapping[str, Any]],
+        t: datetime | None = None,
+        *,
+        full_feature_names: bool = False,
+    ) -> list[Row]:
         """
-        Return, per key, the service's features as the online store holds them, each with event time and age.
+        Return, per key, features as the online store holds them at one time, each with event time, age and status.
 
-        keys: one mapping of entity column to value, such as {"consumer_id": "cus_1"}, or a list of them.
+        features: as for `training_frame`; the definitions are those of the release the store was filled from.
+        keys: one mapping of entity column to value, such as {"consumer_id": "cus_1"}, or a list of them; a view
+        whose key is not given is NOT_FOUND. t: the read time, by default the lesser of the clock and the time up
+        to which the store is filled. Raises UsageError for unknown names, for keys of no view asked for, and
+        where the store is empty.
         """
-        from lifecycle.feast_plugin.materialize import online
+        from lifecycle.online import read
 
         rows = [keys] if hasattr(keys, "keys") else list(keys)
-        return online(self.settings, service, [dict(row) for row in rows])  # type: ignore[arg-type]
+        store = self.online_store
+        return read(store, store.definitions(), features, rows, t, full_feature_names=full_feature_names)  # type: ignore[arg-type]
+
+    @cached_property
+    def online_store(self) -> OnlineStore:
+        """Return the online store of lifecycle.toml's [online]; raises PlatformError where it is out of reach."""
+        from lifecycle.online import open_store
+
+        return open_store(self.settings.online_place)
 
     def sql(self, query: str, *, release: int | None = None) -> pa.Table:
         """Run one SELECT on a release and return an Arrow table; tables are named `schema.table`."""
@@ -162,4 +238,4 @@ class Project:
         from lifecycle.lake.fork import fork
 
         lake = fork(self.lake, self.settings.lake.home / "sandbox")
-        return Project(replace(self.settings, lake=lake))
+        return Project(replace(self.settings, lake=lake, online=""))

@@ -124,21 +124,18 @@ def check(json: JsonOption = False) -> None:
 
 def materialize(json: JsonOption = False) -> None:
     """
-    Fill the online store from the served release.
+    Fill the online store from the served release; what changed since the release it holds is all that is written.
 
     Example: `lifecycle materialize`
     """
     from dataclasses import asdict
 
     from lifecycle.cli import show
-    from lifecycle.feast_plugin import apply as registry
-    from lifecycle.feast_plugin import materialize as online
+    from lifecycle.pipeline.materialize import materialize as fill
 
     here = project()
     with show.Steps(quiet=json) as steps:
-        say: Callable[[str], None] = lambda text: steps.say("materialize", text)  # noqa: E731
-        registry.apply(here.settings, progress=say)
-        done = online.materialize(here.settings, here.release(), progress=say)
+        done = fill(here.settings, here.lake, here.release(), progress=lambda text: steps.say("materialize", text))
     if json:
         show.as_json(asdict(done))
 

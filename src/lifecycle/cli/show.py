@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from lifecycle.feast_plugin.materialize import OnlineValue
+    from lifecycle.online import OnlineValue
 
 console = Console(highlight=False)
 

@@ -12,11 +12,21 @@ from feast.repo_operations import apply_total_with_repo_instance
 
 from lifecycle.errors import BuildError
 from lifecycle.feast_plugin.repo import in_repo, load_repo_config, parse
+from lifecycle.times import EPOCH
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
 
     from lifecycle.config import Settings
+
+
+def note_materialization(settings: Settings, at: datetime) -> None:
+    """Tell the registry up to when the online store is filled: `feast materialize-incremental` goes on from there."""
+    store = FeatureStore(config=load_repo_config(settings))
+    for view in store.list_feature_views():
+        if view.online:
+            store.registry.apply_materialization(view, store.project, EPOCH, at)
 
 
 def apply(settings: Settings, *, progress: Callable[[str], None] = lambda _: None) -> None:

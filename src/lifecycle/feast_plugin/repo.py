@@ -26,12 +26,11 @@ YAML = "feature_store.yaml"
 FOLDER = "feast"
 
 
-def load_repo_config(settings: Settings, *, release: int | None = None, online: Path | None = None) -> RepoConfig:
+def load_repo_config(settings: Settings, *, release: int | None = None) -> RepoConfig:
     """
     Load feature_store.yaml with everything generated moved to where `settings` say.
 
-    release: the release to read instead of the served one. online: the online store's file instead of the
-    project's own.
+    release: the release to read instead of the served one.
     """
     path = settings.feature_repo / YAML
     if not path.is_file():
@@ -50,8 +49,8 @@ def load_repo_config(settings: Settings, *, release: int | None = None, online: 
     store.lake = asdict(settings.lake) | {"home": str(settings.lake.home)}
     store.release = release
     config.registry.path = str(folder / "registry.db")
-    if config.online_store.type == "sqlite":
-        config.online_store.path = str(online or folder / "online.db")
+    if hasattr(config.online_store, "place"):
+        config.online_store.place = settings.online_place
     return config
 
 

@@ -87,6 +87,29 @@ def kind_of(dtype: str, who: str) -> Kind:
     )
 
 
+def arrow_type(dtype: str) -> Any:
+    """Return the Arrow type that holds values of DuckDB's type `dtype`, which is one the store keeps."""
+    if dtype == "BOOLEAN":
+        return pa.bool_()
+    if dtype in _NUMBERS:
+        return _NUMBERS[dtype][2]
+    times = {
+        "DATE": pa.date32(),
+        "TIME": pa.time64("us"),
+        "TIMESTAMP": pa.timestamp("us"),
+        "TIMESTAMP WITH TIME ZONE": pa.timestamp("us", "UTC"),
+        "BLOB": pa.binary(),
+        "HUGEINT": pa.decimal128(38),
+    }
+    decimal = _DECIMAL.match(dtype)
+    if decimal:
+        return pa.decimal128(int(decimal[1]), int(decimal[2]))
+    element = _LIST.match(dtype)
+    if element:
+        return pa.list_(arrow_type(element[1]))
+    return times.get(dtype, pa.string())
+
+
 def decimal_scale(dtype: str) -> int | None:
     """Return the digits behind the point of a DECIMAL or HUGEINT type, None for any other."""
     if dtype in {"HUGEINT", "UHUGEINT"}:

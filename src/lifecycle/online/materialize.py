@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from lifecycle.definitions import Definitions
 from lifecycle.online.backend import SPACE_BYTES
 from lifecycle.online.codec import Codec
 from lifecycle.online.filling import Filling, progress_key
@@ -114,6 +115,7 @@ def _loading(store: OnlineStore, release: Release, view: View, at: int) -> Space
             release=release.number,
             at=at,
             snapshot=release.snapshot,
+            declared=Definitions(views=(view,)).to_json(),
         )
         left = spaces.loading
         if left is not None and msgspec.structs.replace(left, number=space.number) == space:
@@ -160,7 +162,12 @@ def _placed(spaces: Spaces, view: View, release: Release, at: int) -> tuple[Spac
         return Spaces(loaded, previous), gone
     if serving is not None:
         serving = msgspec.structs.replace(
-            serving, release=release.number, at=at, snapshot=release.snapshot, definition=definition_hash(view)
+            serving,
+            release=release.number,
+            at=at,
+            snapshot=release.snapshot,
+            definition=definition_hash(view),
+            declared=Definitions(views=(view,)).to_json(),
         )
     return Spaces(serving), _numbers(spaces.previous, loaded)
 

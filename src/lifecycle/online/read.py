@@ -63,7 +63,7 @@ class Answer(NamedTuple):
 
 
 _READERS = 64
-_NOT_FOUND = Answer("NOT_FOUND", None, None, 0)
+NOT_FOUND = Answer("NOT_FOUND", None, None, 0)
 
 
 class Row(Mapping[str, OnlineValue]):
@@ -120,7 +120,7 @@ class Part:
     def answer(self, entry: bytes | None, t: int) -> Answer:
         """Return the state in force at `t` (microseconds)."""
         if entry is None:
-            return _NOT_FOUND
+            return NOT_FOUND
         if entry[SCHEMA] != self._schema:
             self.codec.check(entry)
         start = ENTRY.size
@@ -128,13 +128,13 @@ class Part:
         if start + length != len(entry):
             found = row_at(entry, t, exclude=self.codec.exclude)
             if found is None:
-                return _NOT_FOUND
+                return NOT_FOUND
             start = found
             _, event, _, release, flags = ROW.unpack_from(entry, start)
         elif max(event + self._exclude, known) - BIAS > t:
-            return _NOT_FOUND
+            return NOT_FOUND
         if flags & DELETED:
-            return _NOT_FOUND
+            return NOT_FOUND
         event -= BIAS
         if self.ttl and t - event > self.ttl:
             return Answer("OUTSIDE_MAX_AGE", None, event, release)
@@ -172,8 +172,9 @@ class Reader:
         """
         Return one row per key, in order, all as of one moment of the store.
 
-        keys: values by entity column; NULL matches nothing. t: a naive time is UTC. Raises UsageError for a
-        missing entity column, and for a `t` earlier than the store can answer.
+        keys: values by entity column; NULL matches nothing, and a view whose columns are not given finds nothing.
+        t: a naive time is UTC. Raises UsageError for keys of no view asked for, and for a `t` earlier than the store
+        can answer.
         """
         version, spaces = self._spaces or self._resolve(None)
         while True:
@@ -188,7 +189,7 @@ class Reader:
         entries = iter(found)
         next(entries)
         columns = [
-            [_NOT_FOUND if key is None else part.answer(next(entries), at) for key in column]
+            [NOT_FOUND if key is None else part.answer(next(entries), at) for key in column]
             for part, column in zip(self.parts, wanted, strict=True)
         ]
         return [Row(self, list(answers), at) for answers in zip(*columns, strict=True)]
@@ -200,10 +201,19 @@ class Reader:
                 [name] = names
                 return [encode((row[name],), prefix) for row in keys]
             return [encode([row[name] for name in names], prefix) for row in keys]
-        except KeyError as error:
+        except KeyError:
+            return [self._encode_given(part, prefix, row) for row in keys]
+
+    def _encode_given(self, part: Part, prefix: bytes, row: Mapping[str, Any]) -> bytes | None:
+        names = part.key_names
+        if all(name in row for name in names):
+            return part.codec.keys.one([row[name] for name in names], prefix)
+        if not any(set(row).issuperset(one.key_names) for one in self.parts):
             raise UsageError(
-                f"view {part.view.name!r} is keyed by {', '.join(names)}, and {error} is not among the keys given."
-            ) from error
+                f"view {part.view.name!r} is keyed by {', '.join(names)}, and the keys given are "
+                f"{', '.join(map(repr, row)) or 'none'}. Give the keys of one of the views at least."
+            )
+        return None
 
     def _resolve(self, version: int | None) -> tuple[int, list[Space]]:
         newest, catalog = self.store.catalog(version)

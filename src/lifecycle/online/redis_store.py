@@ -10,12 +10,12 @@ from __future__ import annotations
 import os
 from itertools import groupby, islice
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit, urlunsplit
 
 import redis
 
 from lifecycle.errors import PlatformError
 from lifecycle.online.backend import CLOCK, META, SPACE_BYTES, VERSION_BYTES
+from lifecycle.online.opening import without_password
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -71,7 +71,7 @@ class RedisBackend:
             options["password"] = os.environ[PASSWORD_VARIABLE]
         if url.startswith("rediss://") and os.environ.get(CA_VARIABLE):
             options["ssl_ca_certs"] = os.environ[CA_VARIABLE]
-        self._place = _without_password(url)
+        self._place = without_password(url)
         self._name = name.encode() + b":"
         self._redis: Any = redis.Redis.from_url(url, **options)
         self._swap = self._redis.register_script(_SWAP)
@@ -168,8 +168,3 @@ def _by_space(keys: Sequence[bytes]) -> list[tuple[bytes, list[bytes]]]:
             runs.append((space, []))
         runs[-1][1].append(key[SPACE_BYTES:])
     return runs
-
-
-def _without_password(url: str) -> str:
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))

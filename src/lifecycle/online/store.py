@@ -70,7 +70,8 @@ class Space(msgspec.Struct, frozen=True):
     One view's rows under one definition.
 
     schema, content, definition: hashes of the rows' layout, of all that decides them, of the whole view.
-    release, at: the last release written and its time in microseconds. snapshot: that release's in the lake.
+    release, at: the last release written and its time in microseconds; release 0 for a space that is only written
+    to. snapshot: that release's in the lake. declared: the view itself, as JSON.
     """
 
     number: int
@@ -82,6 +83,11 @@ class Space(msgspec.Struct, frozen=True):
     release: int
     at: int
     snapshot: int
+    declared: str = ""
+
+    def definition_of_view(self) -> View:
+        """Return the view whose rows these are."""
+        return Definitions.from_json(self.declared).view(self.view)
 
     @property
     def prefix(self) -> bytes:
@@ -129,6 +135,7 @@ class OnlineStore:
         self.backend = backend
         self._catalog: tuple[int, Catalog] | None = None
         self._lock = threading.Lock()
+        self._definitions: tuple[int, Definitions] | None = None
         self.readers: dict[Any, Any] = {}
 
     def clock(self) -> Clock:
@@ -147,10 +154,14 @@ class OnlineStore:
 
     def definitions(self) -> Definitions:
         """Return the definitions of the release that the store was filled from last."""
-        data = self.backend.read([DEFINITIONS])[0]
-        if data is None:
-            raise UsageError("the online store is empty: fill it with `lifecycle materialize`.")
-        return Definitions.from_json(data.decode())
+        version = self.clock().version
+        known = self._definitions
+        if known is None or known[0] != version:
+            data = self.backend.read([DEFINITIONS])[0]
+            if data is None:
+                raise UsageError("the online store holds no release yet: fill it with `lifecycle materialize`.")
+            known = self._definitions = (version, Definitions.from_json(data.decode()))
+        return known[1]
 
     def put(self, view: View, rows: Columns, *, at: int | None = None) -> None:
         """
@@ -264,6 +275,41 @@ class OnlineStore:
             f"{spaces.serving.release}), and this reader's definitions make it {schema.hex()}. Read with the "
             "store's own definitions, or materialize the release you read with."
         )
+
+    def hold(self, view: View, schema: bytes) -> None:
+        """
+        Begin to keep `view` for writes alone, empty, unless the store holds it with this schema already.
+
+        Rows of another schema go; a view that a release was materialized into stays as it is.
+        """
+
+        def change(catalog: Catalog) -> Catalog:
+            old = catalog.of(view.name).serving
+            if old is not None and (old.release or old.schema == schema.hex()):
+                return catalog
+            epoch = 1 if old is None else old.epoch + 1
+            declared = Definitions(views=(view,)).to_json()
+            space = Space(catalog.next, epoch, view.name, schema.hex(), "", "", 0, 0, 0, declared)
+            changed = catalog.with_view(view.name, Spaces(space)).with_(next=catalog.next + 1)
+            return changed if old is None else changed.with_(dropped=[*catalog.dropped, old.number])
+
+        self.update(change)
+
+    def forget(self, names: Sequence[str]) -> None:
+        """Drop views with all their rows; those the store does not hold are passed over."""
+        gone: list[int] = []
+
+        def change(catalog: Catalog) -> Catalog:
+            found = [catalog.of(name) for name in names]
+            gone[:] = [
+                space.number for one in found for space in (one.serving, one.previous, one.loading) if space is not None
+            ]
+            return catalog.with_(views={name: one for name, one in catalog.views.items() if name not in names})
+
+        if set(names) & set(self.catalog()[1].views):
+            self.update(change)
+        for number in gone:
+            self.backend.clear(number.to_bytes(SPACE_BYTES, "big"))
 
     def delete(self, view: View, key: Sequence[Any]) -> int:
         """

@@ -73,12 +73,9 @@ def _release(run: Run, say: Callable[[str], None]) -> None:
 
 
 def _materialize(run: Run, say: Callable[[str], None]) -> None:
-    from lifecycle.feast_plugin.apply import apply
-    from lifecycle.feast_plugin.materialize import materialize
+    from lifecycle.pipeline.materialize import materialize
 
-    apply(run.settings, progress=say)
-    run.materialized = materialize(run.settings, _made(run), progress=say)
-    _marker(run).write_text(str(_made(run).number), encoding="utf-8")
+    run.materialized = materialize(run.settings, run.lake, _made(run), progress=say)
 
 
 def _is_new(run: Run) -> bool:
@@ -99,13 +96,10 @@ def _made(run: Run) -> Release:
     return run.release or run.ledger.get()
 
 
-def _marker(run: Run) -> Path:
-    return run.settings.lake.home / "materialized"
-
-
 def _is_stale(run: Run) -> bool:
-    marker = _marker(run)
-    return not marker.is_file() or marker.read_text(encoding="utf-8") != str(_made(run).number)
+    from lifecycle.pipeline.materialize import holds
+
+    return not holds(run.settings, _made(run))
 
 
 STEPS: tuple[Step, ...] = (

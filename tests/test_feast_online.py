@@ -1,0 +1,357 @@
+"""Feast's online store contract on a plain Feast repo with file sources, beside Feast's own SQLite store."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import UTC, datetime, timedelta
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from feast import (
+    Entity,
+    FeatureService,
+    FeatureStore,
+    FeatureView,
+    Field,
+    FileSource,
+    PushSource,
+    RepoConfig,
+    ValueType,
+)
+from feast.infra.offline_stores.file_source import FileSource as Files
+from feast.on_demand_feature_view import on_demand_feature_view
+from feast.online_response import OnlineResponse
+from feast.protos.feast.serving.ServingService_pb2 import FieldStatus
+from feast.protos.feast.types.EntityKey_pb2 import EntityKey
+from feast.protos.feast.types.Value_pb2 import Value
+from feast.type_map import feast_value_type_to_python_type
+from feast.types import (
+    Array,
+    Bool,
+    Bytes,
+    Float32,
+    Float64,
+    Int32,
+    Int64,
+    Json,
+    Map,
+    String,
+    UnixTimestamp,
+)
+
+from lifecycle.errors import UsageError
+from lifecycle.online.redis_store import PASSWORD_VARIABLE
+from tests.online_cases import PASSWORD, redis_server
+
+pytestmark = pytest.mark.filterwarnings("ignore:On demand feature view is an experimental:RuntimeWarning")
+OURS = "lifecycle.feast_plugin.online_store.LifecycleOnlineStore"
+ENGINE = "lifecycle.feast_plugin.compute_engine.LifecycleComputeEngine"
+NOW = datetime.now(UTC).replace(microsecond=0)
+TYPES = {
+    "i32": (Int32, [1, -5, None]),
+    "i64": (Int64, [2**53 + 1, -(2**62), None]),
+    "f32": (Float32, [0.5, -1.5, None]),
+    "f64": (Float64, [0.1, 1e300, None]),
+    "text": (String, ["é", "", None]),
+    "flag": (Bool, [True, False, None]),
+    "raw": (Bytes, [b"\x00\xff", b"", None]),
+    "moment": (UnixTimestamp, [NOW, NOW - timedelta(days=20_000), None]),
+    "i64s": (Array(Int64), [[1, 2**60], [], None]),
+    "f32s": (Array(Float32), [[0.5], [1.5, 2.5], None]),
+    "texts": (Array(String), [["a", "é"], ["", "b"], None]),
+    "flags": (Array(Bool), [[True, False], [True], None]),
+    "moments": (Array(UnixTimestamp), [[NOW], [NOW, NOW], None]),
+    "pairs": (Map, [{"a": "1"}, {"b": "2"}, None]),
+    "json": (Json, ['{"a": 1}', "[1]", None]),
+}
+driver = Entity(name="driver", join_keys=["driver_id"], value_type=ValueType.INT64)
+customer = Entity(name="customer", join_keys=["customer_id"], value_type=ValueType.STRING)
+
+
+def objects(folder):
+    """Views over Parquet files: with a ttl and a push source, of two entities, of none, of all types."""
+    hours = [NOW - timedelta(hours=hour) for hour in range(6)]
+    stats = pd.DataFrame(
+        {
+            "driver_id": [1, 1, 1, 2, 3, 3],
+            "customer_id": ["a", "b", "a", "a", "b", "b"],
+            "event_timestamp": hours,
+            "created": [NOW - timedelta(minutes=1)] * 6,
+            "trips": [10, 11, 12, 20, 30, 31],
+            "rate": [0.1, 0.2, 0.3, None, 0.5, 0.6],
+        }
+    )
+    stats.to_parquet(folder / "stats.parquet")
+    every = pa.table(
+        {
+            "driver_id": pa.array([1, 2, 3], pa.int64()),
+            "event_timestamp": pa.array([NOW - timedelta(minutes=5)] * 3, pa.timestamp("us", "UTC")),
+            **{name: pa.array(values) for name, (_, values) in TYPES.items() if name not in {"pairs", "json"}},
+        }
+    )
+    pq.write_table(every, folder / "every.parquet")
+    source = Files(
+        name="stats",
+        path=str(folder / "stats.parquet"),
+        timestamp_field="event_timestamp",
+        created_timestamp_column="created",
+    )
+    both = FileSource(name="both", path=str(folder / "stats.parquet"), timestamp_field="event_timestamp")
+    kinds = [Field(name=name, dtype=dtype) for name, (dtype, _) in TYPES.items()]
+    plain = [one for one in kinds if one.name not in {"pairs", "json"}]
+    numbers = [Field(name="trips", dtype=Int64), Field(name="rate", dtype=Float64)]
+    types = FileSource(name="types", path=str(folder / "every.parquet"), timestamp_field="event_timestamp")
+    stats_view = FeatureView(
+        name="stats", entities=[driver], ttl=timedelta(hours=3), schema=numbers,
+        source=PushSource(name="pushed", batch_source=source),
+    )  # fmt: skip
+    views = [
+        stats_view,
+        FeatureView(name="pair", entities=[driver, customer], schema=numbers[:1], source=both),
+        FeatureView(name="world", entities=[], schema=numbers, source=both),
+        FeatureView(name="files", entities=[driver], schema=plain, source=types),
+        FeatureView(name="every", entities=[driver], schema=kinds, source=types),
+    ]
+
+    @on_demand_feature_view(sources=[stats_view], schema=[Field(name="twice", dtype=Int64)], mode="python")
+    def doubled(inputs):
+        return {"twice": [None if one is None else 2 * one for one in inputs["trips"]]}
+
+    service = FeatureService(name="service", features=[stats_view, views[1]])
+    return [driver, customer, source, *views, doubled, service]
+
+
+def make(folder, online, engine="local"):
+    folder.mkdir()
+    store = FeatureStore(
+        config=RepoConfig(
+            project="plain",
+            provider="local",
+            registry=str(folder / "registry.db"),
+            online_store=online,
+            batch_engine={"type": engine},
+            entity_key_serialization_version=3,
+            repo_path=folder,
+        )
+    )
+    store.apply(objects(folder))
+    return store
+
+
+@pytest.fixture(scope="module", params=["lmdb", "redis"])
+def place(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp(request.param)
+    if request.param == "lmdb":
+        yield folder, str(folder / "online")
+        return
+    with redis_server(folder) as address, pytest.MonkeyPatch.context() as patch:
+        if address is None:
+            pytest.skip("redis-server is not installed (Debian: redis-server)")
+        patch.setenv(PASSWORD_VARIABLE, PASSWORD)
+        yield folder, f"{address}/0"
+
+
+@pytest.fixture(scope="module")
+def store(place):
+    folder, path = place
+    made = make(folder / "repo", {"type": OURS, "path": path}, ENGINE)
+    made.materialize(NOW - timedelta(days=1), NOW, feature_views=["stats", "pair", "world", "files"])
+    return made
+
+
+@pytest.fixture(scope="module")
+def stock(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("stock") / "repo"
+    made = make(folder, {"type": "sqlite", "path": str(folder / "online.db")})
+    made.materialize(NOW - timedelta(days=1), NOW, feature_views=["stats", "pair", "world", "files"])
+    return made
+
+
+def key(**values):
+    kinds = {int: "int64_val", str: "string_val"}
+    return EntityKey(join_keys=list(values), entity_values=[Value(**{kinds[type(v)]: v}) for v in values.values()])
+
+
+def write(store, name, *rows):
+    """Write (driver, values, event, created) rows as Feast's materialization does."""
+    view = store.get_feature_view(name)
+    listed = [(key(driver_id=one), values, event, created) for one, values, event, created in rows]
+    store._get_provider().online_write_batch(store.config, view, listed, None)
+
+
+def vectors(response):
+    """Return (value, status, event time) by feature and row; Feast has two forms of a missing timestamp."""
+    message = response.proto
+    return {
+        name: [
+            (feast_value_type_to_python_type(value), status, moment.seconds)
+            for value, status, moment in zip(one.values, one.statuses, one.event_timestamps, strict=True)
+        ]
+        for name, one in zip(message.metadata.feature_names.val, message.results, strict=True)
+    }
+
+
+def trips(store, *drivers):
+    return store.get_online_features(["stats:trips"], [{"driver_id": one} for one in drivers]).to_dict()["trips"]
+
+
+ROWS = [
+    {"driver_id": number, "customer_id": name} for number, name in ((1, "a"), (1, "b"), (9, "a"), (3, "b"), (1, "a"))
+]
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        ["pair:trips", "world:rate"],
+        ["pair:trips", "world:trips", "files:i64"],
+        [f"files:{name}" for name in TYPES if name not in {"pairs", "json"}],
+    ],
+)
+@pytest.mark.parametrize("full", [False, True])
+def test_answers_are_those_of_feasts_own_store(store, stock, asked, full):
+    if not full and len(asked) == 3:
+        asked = asked[:2][:1] + asked[2:]
+    ours = store.get_online_features(asked, ROWS, full_feature_names=full)
+    feasts = stock.get_online_features(asked, ROWS, full_feature_names=full)
+    assert ours.to_dict() == feasts.to_dict()
+    assert list(ours.to_dict())[:2] == ["driver_id", "customer_id"]
+    assert OnlineResponse(ours.proto).to_dict() == ours.to_dict()
+    dated = ours.to_dict(include_event_timestamps=True)
+    assert dated == OnlineResponse(ours.proto).to_dict(include_event_timestamps=True)
+    assert vectors(ours) == vectors(feasts)
+
+
+def test_every_type_comes_back_as_feast_gives_it(store, stock):
+    frame = pd.DataFrame(
+        {
+            "driver_id": [1, 2, 3],
+            "event_timestamp": [NOW] * 3,
+            **{name: pd.Series(values, dtype=object) for name, (_, values) in TYPES.items()},
+        }
+    )
+    asked = [f"every:{name}" for name in TYPES]
+    rows = [{"driver_id": one} for one in (1, 2, 3, 4)]
+    for one in (store, stock):
+        one.write_to_online_store("every", frame)
+    ours, feasts = (one.get_online_features(asked, rows) for one in (store, stock))
+    assert ours.to_dict() == feasts.to_dict()
+    assert OnlineResponse(ours.proto).to_dict() == ours.to_dict()
+    for name, rows in vectors(ours).items():
+        assert [status for _, status, _ in rows] == [status for _, status, _ in vectors(feasts)[name]]
+
+
+def test_a_ttl_holds_when_reading_and_goes_on_holding(store):
+    found = store.get_online_features(["stats:trips"], [{"driver_id": one} for one in (1, 2, 3, 9)])
+    assert found.to_dict()["trips"] == [10, None, None, None]
+    [vector] = found.proto.results[1:]
+    expired = FieldStatus.OUTSIDE_MAX_AGE
+    assert list(vector.statuses) == [FieldStatus.PRESENT, expired, expired, FieldStatus.NOT_FOUND]
+    write(store, "stats", (77, {"trips": Value(int64_val=1)}, datetime.now(UTC) - timedelta(hours=3, seconds=-1), None))
+    assert trips(store, 77) == [1]
+    time.sleep(1.1)
+    assert trips(store, 77) == [None]
+
+
+def test_the_last_write_of_a_moment_counts_and_older_rows_never_replace_newer(store):
+    first = NOW - timedelta(hours=1)
+    write(store, "stats", (50, {"trips": Value(int64_val=1)}, first, None))
+    write(store, "stats", (50, {"trips": Value(int64_val=2)}, first, None))
+    assert trips(store, 50) == [2]
+    write(store, "stats", (50, {"trips": Value(int64_val=3)}, first - timedelta(seconds=1), NOW))
+    assert trips(store, 50) == [2]
+    write(store, "stats", (50, {"trips": Value(int64_val=4)}, first + timedelta(seconds=1), NOW))
+    assert trips(store, 50) == [4]
+    write(store, "stats", (50, {"trips": Value(int64_val=5)}, first + timedelta(seconds=1), NOW - timedelta(seconds=9)))
+    assert trips(store, 50) == [4]
+    naive = (first + timedelta(seconds=2)).replace(tzinfo=None)
+    write(
+        store,
+        "stats",
+        (50, {"trips": Value(int64_val=6)}, naive, naive),
+        (50, {"trips": Value()}, naive, naive - timedelta(1)),
+    )
+    assert trips(store, 50) == [6]
+
+
+def test_feasts_own_read_and_write_calls(store):
+    view = store.get_feature_view("stats")
+    online = store._get_provider().online_store
+    keys = [key(driver_id=60), key(driver_id=61)]
+    values = {"trips": Value(int64_val=7), "rate": Value()}
+    asyncio.run(online.online_write_batch_async(store.config, view, [(keys[0], values, NOW, NOW)], lambda _: None))
+    for found in (
+        online.online_read(store.config, view, keys),
+        asyncio.run(online.online_read_async(store.config, view, keys, ["trips", "rate"])),
+    ):
+        assert found == [(NOW, values), (None, None)]
+    assert online.online_read(store.config, view, keys[:1], ["rate"]) == [(NOW, {"rate": Value()})]
+    assert online.online_read(store.config, view, []) == []
+    assert online.async_supported.read
+    answer = asyncio.run(store.get_online_features_async(["stats:trips"], [{"driver_id": 60}]))
+    assert answer.to_dict() == {"driver_id": [60], "trips": [7]}
+
+
+def test_push_is_read_at_once(store):
+    frame = pd.DataFrame({"driver_id": [70], "event_timestamp": [NOW], "created": [NOW], "trips": [5], "rate": [0.5]})
+    store.push("pushed", frame)
+    assert trips(store, 70) == [5]
+
+
+def test_on_demand_views_and_services(store):
+    found = store.get_online_features(["doubled:twice", "stats:trips"], [{"driver_id": 1}, {"driver_id": 9}])
+    assert found.to_dict() == {"driver_id": [1, 9], "twice": [20, None], "trips": [10, None]}
+    service = store.get_feature_service("service")
+    rows = [{"driver_id": 1, "customer_id": "a"}]
+    found = store.get_online_features(service, rows, full_feature_names=True).to_dict()
+    assert (found["stats__trips"], found["pair__trips"]) == ([10], [10])
+
+
+@pytest.mark.parametrize("rows", [{"driver_id": [1, 9]}, {"driver_id": [Value(int64_val=1), Value(int64_val=9)]}])
+def test_columns_and_protobuf_keys_are_taken(store, rows):
+    assert store.get_online_features(["stats:trips"], rows).to_dict()["trips"] == [10, None]
+
+
+@pytest.mark.parametrize(
+    "rows", [[], [{}], [{"rider": 1}], [{"driver_id": 1}, {}], {"driver_id": []}, [{"driver_id": "x"}]]
+)
+def test_faults_are_feasts_own(store, stock, rows):
+    outcomes = []
+    for one in (store, stock):
+        try:
+            outcomes.append(list(one.get_online_features(["stats:trips"], rows).to_dict()["trips"]))
+        except Exception as error:  # noqa: BLE001 - whatever Feast raises
+            outcomes.append((type(error), str(error)))
+    assert outcomes[0] == outcomes[1]
+
+
+def test_vectors_are_refused(store):
+    online = store._get_provider().online_store
+    for call in (online.retrieve_online_documents, online.retrieve_online_documents_v2):
+        with pytest.raises(UsageError, match="does not search vectors"):
+            call(store.config, store.get_feature_view("every"), ["f32s"], [0.5], 3)
+
+
+def test_a_changed_schema_begins_anew_and_a_deleted_view_is_gone(place):
+    folder, path = place
+    made = make(folder / "changing", {"type": OURS, "path": path if "//" not in path else path[:-1] + "1"})
+    row = (1, {"trips": Value(int64_val=1), "rate": Value(double_val=0.5)}, NOW, NOW)
+    write(made, "stats", row)
+    view = made.get_feature_view("stats")
+    view.features = [*view.features, Field(name="more", dtype=Int64)]
+    made.apply([view])
+    asked = made.get_online_features(["stats:trips", "stats:more"], [{"driver_id": 1}]).to_dict()
+    assert asked == {"driver_id": [1], "trips": [1], "more": [None]}
+    write(made, "stats", (1, row[1] | {"more": Value(int64_val=2)}, NOW, NOW))
+    asked = made.get_online_features(["stats:trips", "stats:more"], [{"driver_id": 1}]).to_dict()
+    assert asked == {"driver_id": [1], "trips": [1], "more": [2]}
+    made.apply([], objects_to_delete=[view], partial=False)
+    made.apply(objects(folder / "changing"))
+    assert trips(made, 1) == [None]
+    write(made, "stats", row)
+    assert trips(made, 1) == [1]
+    made.teardown()
+    assert not made._get_provider().online_store.tables(made.config).store.catalog()[1].views
