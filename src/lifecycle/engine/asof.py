@@ -1,194 +1,191 @@
 """
 As-of joins: for each spine row the state of its key, as it was known at the row's time.
 
-Settled views need one ASOF join on `visible_at`. Others are asked by event time first; of the rows so found,
-those known by *t* are exact already (ties included), and only the rest is asked again, over the running
-records of its keys. Every view's answer is a table of (row, f0, f1, ...), laid side by side at the end.
+DuckDB gives facts and observations sorted by key and time, and one kernel merges them (`lifecycle.engine.merge`).
+What a release has settled lies sorted in the lake and is read as it is; anything else is sorted when it is asked for,
+spilling under the memory limit.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
 
 from lifecycle.engine.keys import matched, same_keys
-from lifecycle.engine.session import col
-from lifecycle.engine.settle import VISIBLE, facts, records
-from lifecycle.names import quote, quote_all, relation
+from lifecycle.engine.settle import FIRST_OF_KEY, KEY_CODE, VISIBLE, facts
+from lifecycle.names import quote, relation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lifecycle.definitions import KnownTime
+    from lifecycle.engine.merge import Merge, Observations
     from lifecycle.engine.selection import Selection
     from lifecycle.engine.session import Session
     from lifecycle.engine.settle import Facts
 
+# Below this share of a settled relation's keys, theirs are looked up; above it, the relation is read through.
+_FEW_KEYS = 0.1
+
 
 @dataclass(frozen=True)
-class Join:
-    """One view's join. `keys`: SQL of the spine's keys, cast to the relation's types, named k0, k1, ..."""
+class Answers:
+    """
+    What one view answers.
 
-    session: Session
-    table: str
-    selection: Selection
-    of: Facts
-    keys: str
+    table: a column per feature, rows in any order. place: int64, per spine row its row of the table, or -1 where it
+    has no state.
+    """
 
-    @property
-    def spine(self) -> str:
-        """SQL of the spine as this view sees it: row, t, keys."""
-        return f"SELECT row, t{self.keys} FROM spine"
+    table: pa.Table
+    place: np.ndarray[Any, Any]
 
-    @property
-    def on(self) -> str:
-        """SQL: the spine's keys equal those of the other side, r."""
-        return same_keys(len(self.of.keys), "s", "r")
-
-    def values(self, event: str, deleted: str) -> str:
-        """Return SQL of the features of r as f0, f1, ...; NULL beyond the ttl and for a tombstone."""
-        live = []
-        if self.of.view.ttl_us:
-            live.append(f"epoch_us(s.t) - epoch_us({event}) <= {int(self.of.view.ttl_us)}")
-        if self.of.view.deleted is not None:
-            live.append(f"{deleted} IS NOT TRUE")
-        condition = " AND ".join(live)
-        listed = []
-        for position in range(len(self.selection.features)):
-            value = f"CASE WHEN {condition} THEN r.f{position} END" if live else f"r.f{position}"
-            listed.append(f", {value} AS f{position}")
-        return "".join(listed)
-
-    def side(self, source: str, event: str, *, extra: str = "", where: str = "") -> str:
-        """Return SQL of the relation's side: keys k0.., event time e, tombstone d, features f0.., and `extra`."""
-        view = self.of.view
-        keys = [f"{quote(key)} AS k{position}" for position, key in enumerate(self.of.keys)]
-        features = [f"{quote(view.column_of(one))} AS f{i}" for i, one in enumerate(self.selection.features)]
-        deleted = [f"{quote(view.deleted)} AS d"] if view.deleted is not None else []
-        listed = ", ".join([*keys, f"{event} AS e", *deleted, *features])
-        return f"SELECT {listed}{extra} FROM {source}{where}"
+    def take(self, rows: np.ndarray[Any, Any], position: int) -> pa.Array:
+        """Return the feature at `position` for these spine rows."""
+        places = self.place[rows]
+        # Column by column: Arrow takes from a chunked column without joining its chunks, but not from a table.
+        found = self.table.column(position).take(pa.array(places, mask=places < 0))
+        return found.chunk(0) if found.num_chunks == 1 else pa.concat_arrays(found.chunks)
 
 
 def join(
-    session: Session, selections: Sequence[Selection], spine_keys: Sequence[str], known_time: KnownTime
-) -> list[str]:
+    session: Session, selections: Sequence[Selection], spine_keys: Sequence[str], known_time: KnownTime, rows: int
+) -> list[Answers]:
     """
-    Make one table (row, f0, f1, ...) per selection from the session's table `spine`; return their names.
+    Answer each selection for the rows of the session's table `spine`.
 
-    spine_keys: the spine column behind k0, k1, ... of `spine`. Each table has one row per row of `spine`.
+    spine_keys: the spine column behind k0, k1, ... of `spine`. rows: one more than the greatest row number.
     """
-    tables = []
-    for number, selection in enumerate(selections):
-        table = f"view_{number}"
-        if selection.view.windows:
-            _windows(session, selection, table, spine_keys, known_time)
-            tables.append(table)
-            continue
-        of = facts(session.cursor, selection.view)
-        pairs = list(zip(selection.spine_keys, of.keys, strict=True))
-        keys = matched(session, f"view {selection.view.name!r}", pairs, of.types, spine_keys)
-        one = Join(session, table, selection, of, keys)
-        if known_time == "as_known" and selection.view.settled is not None:
-            _settled(one, relation(selection.view.settled))
-        else:
-            _unprepared(one, as_known=known_time == "as_known" and selection.view.known_at is not None)
-        tables.append(table)
-    return tables
+    answered = []
+    for selection in selections:
+        view = selection.view
+        pairs = [(key, column) for key, (_, column) in zip(selection.spine_keys, view.join_keys, strict=True)]
+        of = facts(session.cursor, view)
+        keys = matched(session, f"view {view.name!r}", pairs, of.types, spine_keys)
+        spine = f"SELECT row, t{keys} FROM spine"
+        ask = _windows if view.windows else _states
+        found = ask(session, selection, of, spine, known_time)
+        place = np.full(rows, -1, np.int64)
+        place[np.asarray(found.column("row"))] = np.arange(found.num_rows)
+        answered.append(Answers(found.drop_columns("row"), place))
+    return answered
 
 
-def _windows(
-    session: Session, selection: Selection, table: str, spine_keys: Sequence[str], known_time: KnownTime
-) -> None:
+def _windows(session: Session, selection: Selection, _of: Facts, spine: str, known_time: KnownTime) -> pa.Table:
     """Let the window kernel answer a window view."""
     # Compiled kernels take a moment to load, and a frame without windows needs none.
     from lifecycle.engine.windows import window_features
 
     view = selection.view
-    pairs = [(key, column) for key, (_, column) in zip(selection.spine_keys, view.join_keys, strict=True)]
-    keys = matched(session, f"view {view.name!r}", pairs, session.columns(view.relation), spine_keys)
     by_name = {one.name: one for one in view.windows}
     wanted = [by_name[view.feature(name).name] for name in selection.features]
-    spine = f"SELECT row, t{keys} FROM spine"
-    found = window_features(session.cursor, view, spine, windows=wanted, known_time=known_time)
-    session.append(table, found.rename_columns(["row", *(f"f{position}" for position in range(len(wanted)))]))
+    return window_features(session.cursor, view, spine, windows=wanted, known_time=known_time)
 
 
-def _settled(one: Join, source: str) -> None:
-    side = one.side(source, quote(one.of.view.event_timestamp), extra=f", {quote(VISIBLE)} AS v")
-    one.session.run(f"""
-        CREATE TEMP TABLE {one.table} AS
-        SELECT s.row{one.values("r.e", "r.d")}
-        FROM ({one.spine}) AS s ASOF LEFT JOIN ({side}) AS r ON {one.on}s.t >= r.v""")
+def _states(session: Session, selection: Selection, of: Facts, spine: str, known_time: KnownTime) -> pa.Table:
+    """Merge a row view's states with the spine; return (row, f0, f1, ...) of the rows that have a state."""
+    view = selection.view
+    if view.settled is not None and known_time == "as_known":
+        return _from_settled(session, selection, of, spine, relation(view.settled))
+    names = ", ".join(f"k{position}" for position in range(len(of.keys)))
+    keys = f"SELECT {names}, row_number() OVER () AS code FROM (SELECT DISTINCT {names} FROM ({spine}))"
+    observations = _observations(session, spine, len(of.keys), keys if names else "SELECT 0 AS code")
+    ask = _Unprepared(selection, of, as_known=known_time == "as_known")
+    found, merged = _merge(session, selection, observations, ask.by_time())
+    doubtful, groups = merged.doubtful()
+    if not groups.num_rows:
+        return found
+    session.append("tied", groups)
+    ranked, _ = _merge(session, selection, doubtful, ask.ranked(), ranked=True)
+    session.run("DROP TABLE tied")
+    return pa.concat_tables([found, ranked])
 
 
-def _unprepared(one: Join, *, as_known: bool) -> None:
-    """Ask by event time; where the answer was not known yet, ask again over the running records."""
-    session, of, table = one.session, one.of, one.table
-    found = f"{table}_found"
-    keys = quote_all(f"k{i}" for i in range(len(of.keys)))
-    narrow = ", ".join([f"{quote(key)} AS k{i}" for i, key in enumerate(of.keys)] + [f"{of.event} AS e"])
-    before = ">" if of.view.at_t == "exclude" else ">="
-    session.run(f"""
-        CREATE TEMP TABLE {found} AS
-        SELECT s.row, s.t{", " + keys.replace('"k', 's."k') if keys else ""}, r.e
-        FROM ({one.spine}) AS s
-        ASOF LEFT JOIN (SELECT {narrow} FROM {of.relation} WHERE {of.usable}) AS r ON {one.on}s.t {before} r.e""")
-    session.run(f"CREATE TEMP TABLE {table} AS {_winners(one, found, as_known=as_known, ties=False)}")
-    if session.value(f"SELECT count(*) FROM {table}") != session.value(f"SELECT count(*) FROM {found}"):
-        _break_ties(one, found, as_known=as_known)
-    if as_known:
-        _ask_again(one, found)
-        session.run(f"ALTER TABLE {table} DROP COLUMN found")
-    session.run(f"DROP TABLE {found}")
+def _from_settled(session: Session, selection: Selection, of: Facts, spine: str, settled: str) -> pa.Table:
+    from lifecycle.engine.merge import Unsorted
+
+    listed = "".join(f"{quote(key)} AS k{position}, " for position, key in enumerate(of.keys))
+    keys = f"SELECT {listed}{KEY_CODE} AS code FROM {settled} WHERE {FIRST_OF_KEY}"
+    observations = _observations(session, spine, len(of.keys), keys)
+    asked = np.unique(observations.code)
+    few = len(asked) < _FEW_KEYS * session.value("SELECT count(*) FROM codes")
+    if few:
+        session.run("DROP TABLE codes")
+        session.append("codes", pa.table({"code": asked}))
+    event = f"epoch_us({quote(of.view.event_timestamp)}) AS e"
+    only = f" WHERE {KEY_CODE} IN (SELECT code FROM codes)" if few else ""
+    listed = ", ".join([f"{KEY_CODE} AS code", f"epoch_us({quote(VISIBLE)}) AS v", event, *_values(selection)])
+    query = f"SELECT {listed} FROM {settled}{only}"
+    in_order = f"{query} ORDER BY {KEY_CODE}, {quote(VISIBLE)}"
+    try:
+        return _merge(session, selection, observations, in_order if few else query)[0]
+    except Unsorted:  # files that were laid out anew since may be read in another order
+        return _merge(session, selection, observations, in_order)[0]
 
 
-def _winners(one: Join, found: str, *, as_known: bool, ties: bool) -> str:
-    """Return SQL of the values at the event times in `found`: of several rows there all, or the best when `ties`."""
-    of = one.of
-    deciding = [f"{of.known} AS g0", *(f"{quote(name)} AS g{i}" for i, name in enumerate(of.view.tie_break, 1))]
-    order = ", ".join(f"r.g{position} DESC NULLS LAST" for position in range(len(deciding)))
-    carried = deciding if ties else deciding[:1] if as_known else []
-    side = one.side(of.relation, of.event, extra="".join(f", {part}" for part in carried), where=f" WHERE {of.usable}")
-    known = " AND r.g0 <= s.t" if as_known else ""
-    marked = ", r.e IS NOT NULL OR s.e IS NULL AS found" if as_known else ""
-    best = f"QUALIFY row_number() OVER (PARTITION BY s.row ORDER BY {order}) = 1" if ties else ""
-    return f"""
-        SELECT s.row{one.values("r.e", "r.d")}{marked}
-        FROM {found} AS s LEFT JOIN ({side}) AS r ON {one.on}s.e = r.e{known} {best}"""
+def _observations(session: Session, spine: str, count: int, keys: str) -> Observations:
+    """Return the spine sorted for the kernel; make the table `codes` (k0, k1, ..., code) of `keys`, SQL of the same."""
+    from lifecycle.engine.merge import Observations
+
+    session.run(f"CREATE OR REPLACE TEMP TABLE codes AS {keys}")
+    on = same_keys(count, "s", "c").removesuffix(" AND ") or "true"
+    found = session.stream(f"""
+        SELECT s.row, CAST(c.code AS BIGINT) AS code, epoch_us(s.t) AS t
+        FROM ({spine}) AS s JOIN codes AS c ON {on} ORDER BY c.code, t, s.row""").read_all()
+    return Observations(*(np.asarray(found.column(name)) for name in ("row", "code", "t")))
 
 
-def _break_ties(one: Join, found: str, *, as_known: bool) -> None:
-    """Where several rows share a key and an event time, choose by known time and tie-break."""
-    session, table = one.session, one.table
-    tied = f"{table}_tied"
-    session.run(f"""
-        CREATE TEMP TABLE {tied} AS
-        SELECT * FROM {found} SEMI JOIN (SELECT row FROM {table} GROUP BY row HAVING count(*) > 1) USING (row)""")
-    session.run(f"DELETE FROM {table} WHERE row IN (SELECT row FROM {tied})")
-    session.run(f"INSERT INTO {table} {_winners(one, tied, as_known=as_known, ties=True)}")
-    session.run(f"DROP TABLE {tied}")
+def _merge(
+    session: Session, selection: Selection, observations: Observations, query: str, *, ranked: bool = False
+) -> tuple[pa.Table, Merge]:
+    from lifecycle.engine.merge import Merge
+
+    count = len(selection.features)
+    merged = Merge(observations, count, ttl_us=selection.view.ttl_us, ranked=ranked)
+    facts = session.stream(query)
+    features = [pa.field(f"f{i}", facts.schema.field(f"f{i}").type) for i in range(count)]
+    answers = merged.answers(facts) if len(observations.row) else iter(())
+    return session.spool(pa.schema([pa.field("row", pa.int64()), *features]), answers), merged
 
 
-def _ask_again(one: Join, found: str) -> None:
-    session, of, table = one.session, one.of, one.table
-    if session.value(f"SELECT bool_and(found) IS NOT FALSE FROM {table}"):
-        return
-    asked = f"SELECT f.* FROM {found} AS f SEMI JOIN (SELECT row FROM {table} WHERE NOT found) AS v USING (row)"
-    only = ""
-    if of.keys:
-        listed = ", ".join(f"k{i}" for i in range(len(of.keys)))
-        only = f"({quote_all(of.keys)}) IN (SELECT ({listed}) FROM ({asked}))"
-    side = one.side(f"({records(of, only)})", quote(of.view.event_timestamp), extra=f", {quote(VISIBLE)} AS v")
-    again = f"{table}_again"
-    session.run(f"""
-        CREATE TEMP TABLE {again} AS
-        SELECT s.row{one.values("r.e", "r.d")}, true AS found
-        FROM ({asked}) AS s ASOF LEFT JOIN ({side}) AS r ON {one.on}s.t >= r.v""")
-    session.run(f"DELETE FROM {table} WHERE NOT found")
-    session.run(f"INSERT INTO {table} SELECT * FROM {again}")
-    session.run(f"DROP TABLE {again}")
+@dataclass(frozen=True)
+class _Unprepared:
+    """SQL of a relation that no release has settled, sorted as the kernel takes it."""
+
+    selection: Selection
+    of: Facts
+    as_known: bool
+
+    def by_time(self) -> str:
+        """Sort by key and visible time alone: few and narrow columns sort several times faster."""
+        return f"{self._facts()} ORDER BY c.code, r.v"
+
+    def ranked(self) -> str:
+        """Sort the facts in table `tied` by all that ranks them: known time and tie-break."""
+        ties = ", ".join(f"r.g{position} NULLS FIRST" for position in range(len(self.of.view.tie_break) + 1))
+        same = "c.code = t.code AND r.v = t.v AND r.e = t.e"
+        return f"{self._facts()} JOIN tied AS t ON {same} ORDER BY c.code, r.v, {ties}"
+
+    def _facts(self) -> str:
+        of, view = self.of, self.of.view
+        visible = of.visible if self.as_known else of.first
+        inner = [f"{quote(key)} AS k{position}" for position, key in enumerate(of.keys)]
+        inner += [f"epoch_us({visible}) AS v", f"epoch_us({of.event}) AS e", *_values(self.selection)]
+        inner += [f"{of.known} AS g0", *(f"{quote(name)} AS g{i}" for i, name in enumerate(view.tie_break, 1))]
+        taken = ["c.code", "r.v", *(["r.e"] if visible != of.event else [])]
+        taken += ["r.d"] if view.deleted is not None else []
+        taken += [f"r.f{position}" for position in range(len(self.selection.features))]
+        on = same_keys(len(of.keys), "r", "c").removesuffix(" AND ") or "true"
+        return f"""
+            SELECT {", ".join(taken)}
+            FROM (SELECT {", ".join(inner)} FROM {of.relation} WHERE {of.usable}) AS r JOIN codes AS c ON {on}"""
 
 
-def reference(table: str, position: int) -> str:
-    """Return SQL of a view table's feature at `position`."""
-    return col(table, f"f{position}")
+def _values(selection: Selection) -> list[str]:
+    """Return SQL of the tombstone mark as d, where there is one, and of the features as f0, f1, ..."""
+    view = selection.view
+    deleted = [f"{quote(view.deleted)} IS TRUE AS d"] if view.deleted is not None else []
+    return [*deleted, *(f"{quote(view.column_of(one))} AS f{i}" for i, one in enumerate(selection.features))]

@@ -1,14 +1,14 @@
 """
 Training frames: one row per spine row, in its order, each feature as it was known at that row's time.
 
-A frame streams. DuckDB returns the features in row order, batch by batch, and each batch is laid beside the
-same rows of the spine.
+A frame streams: batch by batch, in row order, each view's answers are gathered and laid beside the same rows of the
+spine. Answers are mapped from a file, so a frame need not fit into memory.
 """
 
 from __future__ import annotations
 
 import contextlib
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,11 +39,26 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from lifecycle.definitions import Definitions, KnownTime, Label
+    from lifecycle.engine.asof import Answers
     from lifecycle.engine.selection import Wanted
     from lifecycle.engine.spines import Spine
 
+
 KNOWN_TIMES = ("as_known", "feast")
 SOURCES_TAG = "sources"
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """
+    What a frame is laid out of, besides its spine.
+
+    rows: SQL of the spine's rows in the frame, in order, with their labels. features: for each one, in the order
+    asked for, the answers that hold it and its position in them.
+    """
+
+    rows: str
+    features: list[tuple[Answers, int]]
 
 
 class Frame:
@@ -54,18 +69,19 @@ class Frame:
     booleans of features are nullable types (Int64, boolean, ...), whether or not a value is missing.
     """
 
-    def __init__(self, session: Session, spine: Spine, query: str, schema: pa.Schema, receipt: Receipt) -> None:
+    def __init__(self, session: Session, spine: Spine, parts: _Parts, schema: pa.Schema, receipt: Receipt) -> None:
         self.schema = schema
         self.receipt = receipt
-        self._session, self._spine, self._query = session, spine, query
+        self._session, self._spine, self._parts = session, spine, parts
         self._table: pa.Table | None = None
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Stream the frame as Arrow batches; ends when another frame method streams it anew."""
         rows = _Rows(self._spine)
-        for answer in self._session.stream(self._query):
-            wanted = answer.column(0)
-            columns = [*rows.take(np.asarray(wanted)), *answer.columns[1:]]
+        for answer in self._session.stream(self._parts.rows):
+            wanted = np.asarray(answer.column(0))
+            features = [answers.take(wanted, position) for answers, position in self._parts.features]
+            columns = [*rows.take(wanted), *features, *answer.columns[1:]]
             yield pa.RecordBatch.from_arrays(columns, schema=self.schema)
 
     @property
@@ -173,9 +189,9 @@ def training_frame(
     judged = labels.judge(session, about, keys, watermarks) if about is not None else None
     if judged is not None and not keep_immature:
         session.run(f"DELETE FROM spine WHERE row IN (SELECT row FROM label WHERE status <> '{labels.MATURE}')")
-    tables = asof.join(session, wanted.selections, keys, mode)
-    query = _query(wanted, tables, about, keep_immature=keep_immature)
-    schema = _schema(session, given, query, made)
+    answers = asof.join(session, wanted.selections, keys, mode, given.rows)
+    parts = _Parts(_rows_query(about, keep_immature=keep_immature), _places(wanted, answers))
+    schema = _schema(session, given, parts, made)
     request = {
         "features": features if isinstance(features, str) else list(features),
         "label": label,
@@ -195,7 +211,7 @@ def training_frame(
         "packages": versions(session.value("SELECT version()")),
     }
     used = used_definitions(definitions, wanted, label)
-    return Frame(session, given, query, schema, Receipt(decided | spine_part(given) | definitions_part(used)))
+    return Frame(session, given, parts, schema, Receipt(decided | spine_part(given) | definitions_part(used)))
 
 
 def _by_dates(session: Session, wanted: Wanted, mode: KnownTime, start: datetime | None, end: datetime | None) -> str:
@@ -276,23 +292,27 @@ def _refuse_clash(spine: Spine, made: Sequence[str]) -> None:
         raise UsageError(f"the label and a feature would share the column {', '.join(repeated)}.")
 
 
-def _query(wanted: Wanted, tables: Sequence[str], label: Label | None, *, keep_immature: bool) -> str:
-    """Return SQL of row, the features in the order asked for, and the label, in row order."""
+def _places(wanted: Wanted, answers: Sequence[Answers]) -> list[tuple[Answers, int]]:
+    """Return, for each feature in the order asked for, the answers that hold it and its position in them."""
     place = {
-        name: asof.reference(table, position)
-        for table, one in zip(tables, wanted.selections, strict=True)
+        name: (found, position)
+        for found, one in zip(answers, wanted.selections, strict=True)
         for position, name in enumerate(one.names)
     }
-    listed = ["s.row", *(f"{place[name]} AS c{position}" for position, name in enumerate(wanted.names))]
-    sources = ["spine AS s", *(f"JOIN {table} ON s.row = {table}.row" for table in tables)]
-    if label is not None:
-        listed += ["label.label AS answer", *(["label.status AS status"] if keep_immature else [])]
-        sources.append("JOIN label ON s.row = label.row")
-    return f"SELECT {', '.join(listed)} FROM {' '.join(sources)} ORDER BY s.row"
+    return [place[name] for name in wanted.names]
 
 
-def _schema(session: Session, spine: Spine, query: str, made: Sequence[str]) -> pa.Schema:
-    types = session.stream(f"{query} LIMIT 0").schema.types[1:]
+def _rows_query(label: Label | None, *, keep_immature: bool) -> str:
+    """Return SQL of the rows that are in the frame and their labels, in row order."""
+    if label is None:
+        return "SELECT row FROM spine ORDER BY row"
+    status = ", label.status AS status" if keep_immature else ""
+    return f"SELECT s.row, label.label AS answer{status} FROM spine AS s JOIN label ON s.row = label.row ORDER BY s.row"
+
+
+def _schema(session: Session, spine: Spine, parts: _Parts, made: Sequence[str]) -> pa.Schema:
+    types = [answers.table.schema.types[position] for answers, position in parts.features]
+    types += session.stream(f"{parts.rows} LIMIT 0").schema.types[1:]
     return pa.schema([*spine.schema, *(pa.field(name, dtype) for name, dtype in zip(made, types, strict=True))])
 
 

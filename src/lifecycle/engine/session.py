@@ -7,15 +7,18 @@ of its own beside the batches in flight.
 
 from __future__ import annotations
 
+import os
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
 
 from lifecycle.errors import UsageError
 from lifecycle.names import quote, relation
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-
-    import pyarrow as pa
 
 BATCH_ROWS = 122_880
 
@@ -27,6 +30,7 @@ class Session:
         self.connection = connection
         self.cursor = connection.cursor()
         self.cursor.execute("SET TimeZone = 'UTC'")
+        self.spill = Path(self.value("SELECT current_setting('temp_directory')"))
 
     def run(self, sql: str, parameters: Sequence[Any] = ()) -> None:
         """Run a statement that returns nothing."""
@@ -55,6 +59,19 @@ class Session:
             else f"CREATE TEMP TABLE {table} AS SELECT * FROM arriving"
         )
         self.cursor.unregister("arriving")
+
+    def spool(self, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> pa.Table:
+        """Keep batches in a file that is mapped, not held, and that ends with this process."""
+        self.spill.mkdir(parents=True, exist_ok=True)
+        number, path = tempfile.mkstemp(prefix="spool-", suffix=".arrow", dir=self.spill)
+        os.close(number)
+        options = pa.ipc.IpcWriteOptions(unify_dictionaries=True)
+        with pa.OSFile(path, "wb") as sink, pa.ipc.new_file(sink, schema, options=options) as writer:
+            for batch in batches:
+                writer.write_batch(batch)
+        table = pa.ipc.open_file(pa.memory_map(path)).read_all()
+        Path(path).unlink()
+        return table
 
     def columns(self, name: str) -> dict[str, str]:
         """Return the columns of the lake's relation `schema.table` with DuckDB's names of their types."""

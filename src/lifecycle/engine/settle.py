@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 SCHEMA = "asof"
 VISIBLE = "visible_at"
+KEY_CODE, FIRST_OF_KEY = "key_code", "first_of_key"
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Facts:
     SQL over one view's relation, times brought to TIMESTAMPTZ in microseconds.
 
     event, known: SQL of the event time and of the known time (the event time where none is stated).
-    visible: SQL of the first observation time that may use the row.
+    visible, first: SQL of the first observation time that may use the row, as known and by event time alone.
     """
 
     view: View
@@ -37,6 +38,7 @@ class Facts:
     event: str
     known: str
     visible: str
+    first: str
 
     @property
     def relation(self) -> str:
@@ -77,12 +79,12 @@ def facts(connection: Any, view: View) -> Facts:
         known = f"coalesce({fact_time(quote(view.known_at), have[view.known_at])}, {event})"
     first = f"{event} + INTERVAL 1 MICROSECOND" if view.at_t == "exclude" else event
     visible = first if view.known_at is None else f"greatest({first}, {known})"
-    return Facts(view, have, keys, event, known, visible)
+    return Facts(view, have, keys, event, known, visible, first)
 
 
 def records(of: Facts, only: str = "") -> str:
     """
-    Return SQL of the running records: the kept columns, the times and `visible_at`, unsorted.
+    Return SQL of the running records: the kept columns, the times, `visible_at` and `first_of_key`, unsorted.
 
     only: a further condition on the relation's rows, or nothing.
     """
@@ -97,7 +99,8 @@ def records(of: Facts, only: str = "") -> str:
     # Among rows of one event time the later visible one is known later (or ranks higher in the tie-break), so
     # a row wins against all before it if no event time before it is greater.
     return f"""
-        SELECT {quote_all([*of.kept, *_time_names(view), VISIBLE])}
+        SELECT {quote_all([*of.kept, *_time_names(view), VISIBLE])},
+            {quote(VISIBLE)} = first_value({quote(VISIBLE)}) OVER seen AS {FIRST_OF_KEY}
         FROM (SELECT {plain}{of.times()}, {of.visible} AS {quote(VISIBLE)} FROM {of.relation} WHERE {where})
         WINDOW seen AS ({by}ORDER BY {order})
         QUALIFY {event} >= max({event}) OVER (seen ROWS UNBOUNDED PRECEDING)
@@ -109,20 +112,35 @@ def settle(connection: Any, view: View) -> View:
     Write the running records of a row view into the lake's relation `asof.<view>`, sorted by key and time.
 
     Returns the view with `settled` set; a window view is returned as it is. Columns: keys, features and
-    tombstone mark under the relation's own names, event and known time as TIMESTAMPTZ in microseconds, and
-    `visible_at`, the first observation time that may use the row.
+    tombstone mark under the relation's own names, event and known time as TIMESTAMPTZ in microseconds,
+    `visible_at`, the first observation time that may use the row, `key_code`, a whole number per key from 0 in the
+    keys' order, and `first_of_key`. Rows are in order of `key_code` and `visible_at`.
     """
     if view.windows:
         return view
     connection.execute("SET TimeZone = 'UTC'")
     of = facts(connection, view)
-    if VISIBLE in {*of.kept, *_time_names(view)}:
-        raise UsageError(f"view {view.name!r} has a column {VISIBLE!r}, a name that settling needs. Rename it.")
+    clash = {VISIBLE, KEY_CODE, FIRST_OF_KEY} & {*of.kept, *_time_names(view)}
+    if clash:
+        raise UsageError(f"view {view.name!r} has a column {clash.pop()!r}, a name that settling needs. Rename it.")
     name = f"{SCHEMA}.{view.name}"
-    order = quote_all([*of.keys, VISIBLE])
     connection.execute(f"CREATE SCHEMA IF NOT EXISTS lake.{SCHEMA}")
-    connection.execute(f"CREATE OR REPLACE TABLE {relation(name)} AS SELECT * FROM ({records(of)}) ORDER BY {order}")
+    connection.execute(f"CREATE OR REPLACE TABLE {relation(name)} AS {_coded(of)}")
     return replace(view, settled=name)
+
+
+def _coded(of: Facts) -> str:
+    """Return SQL of the running records with their keys' codes, sorted."""
+    order = f"ORDER BY {KEY_CODE}, {quote(VISIBLE)}"
+    if not of.keys:
+        return f"SELECT *, 0::BIGINT AS {KEY_CODE} FROM ({records(of)}) {order}"
+    keys = quote_all(of.keys)
+    # Numbers sort faster than text, so the keys alone are sorted as what they are.
+    return f"""
+        WITH codes AS (
+            SELECT {keys}, row_number() OVER (ORDER BY {keys}) - 1 AS {KEY_CODE}
+            FROM (SELECT DISTINCT {keys} FROM {of.relation} WHERE {of.usable}))
+        SELECT r.*, codes.{KEY_CODE} FROM ({records(of)}) AS r JOIN codes USING ({keys}) {order}"""
 
 
 def _time_names(view: View) -> list[str]:

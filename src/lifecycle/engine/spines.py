@@ -7,8 +7,6 @@ order and are laid beside the spine's own Arrow columns, so that what a user put
 
 from __future__ import annotations
 
-import os
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +23,7 @@ from lifecycle.lake.connection import ALIAS
 from lifecycle.names import quote
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from lifecycle.engine.session import Session
 
@@ -248,17 +246,8 @@ def _batches_in(path: Path) -> Callable[[int], Iterator[pa.RecordBatch]]:
 
 
 def _spooled(
-    session: Session, reader: Iterable[pa.RecordBatch]
+    session: Session, reader: pa.RecordBatchReader
 ) -> tuple[pa.Schema, Callable[[int], Iterator[pa.RecordBatch]]]:
-    """Keep what can be read once in a file that is mapped, not held, and that ends with this process."""
-    folder = session.value("SELECT current_setting('temp_directory')")
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    number, path = tempfile.mkstemp(prefix="spine-", suffix=".arrow", dir=folder)
-    os.close(number)
-    schema = reader.schema.remove_metadata()  # type: ignore[attr-defined]
-    with pa.OSFile(path, "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
-        for batch in reader:
-            writer.write_batch(batch.replace_schema_metadata(None))
-    table = pa.ipc.open_file(pa.memory_map(path)).read_all()
-    Path(path).unlink()
-    return schema, _batches_of(table)
+    """Keep what can be read once."""
+    schema = reader.schema.remove_metadata()
+    return schema, _batches_of(session.spool(schema, (batch.replace_schema_metadata(None) for batch in reader)))

@@ -30,9 +30,9 @@ that an aggregation cannot take; UsageError for a declaration that makes no sens
 
 from __future__ import annotations
 
+from lifecycle.engine.jit import code_folder
 from lifecycle.engine.windows.evaluate import evaluate
 from lifecycle.engine.windows.functions import FUNCTIONS, mask_column, result_type
-from lifecycle.engine.windows.jit import code_folder
 from lifecycle.engine.windows.prepare import window_features
 
 __all__ = ["FUNCTIONS", "evaluate", "mask_column", "result_type", "warm", "window_features"]

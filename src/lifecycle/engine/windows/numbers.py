@@ -16,7 +16,7 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
-from lifecycle.engine.windows.jit import FLOAT, kernel
+from lifecycle.engine.jit import FLOAT, kernel
 
 if TYPE_CHECKING:
     from collections.abc import Callable

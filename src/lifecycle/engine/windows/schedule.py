@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numba import types
 
-from lifecycle.engine.windows.jit import BOOL, FLAG, INT, INTS, OUT_FLAGS, OUT_INTS, OUT_MATRIX, kernel
+from lifecycle.engine.jit import BOOL, FLAG, INT, INTS, OUT_FLAGS, OUT_INTS, OUT_MATRIX, kernel
 
 FOREVER = int(np.iinfo(np.int64).max)
 ALWAYS = int(np.iinfo(np.int64).min)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numba import types
 
-from lifecycle.engine.windows.jit import (
+from lifecycle.engine.jit import (
     FLAG,
     FLAGS,
     FLOAT,

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numba import types
 
-from lifecycle.engine.windows.jit import (
+from lifecycle.engine.jit import (
     BOOL,
     FLAG,
     FLAGS,

@@ -2,7 +2,7 @@
 How kernels are compiled: explicit signatures, no GIL, machine code kept on disk.
 
 Compiling all kernels takes some ten seconds, loading them a few tenths of one. The code is kept in a folder
-named by the hash of this package's sources (numba alone compares only the file a function stands in, and
+named by the hash of the kernels' sources (numba alone compares only the file a function stands in, and
 would go on using code into which an older helper was compiled). It lies beside the modules; where that place
 is read-only, in the user's cache folder, filled with what an installer compiled; failing that, in a temporary one.
 """
@@ -64,7 +64,7 @@ def kernel(*signatures: Any, inline: bool = False) -> Callable[[Function], Funct
 def code_folder() -> str:
     """Return the folder that machine code is kept in."""
     package = Path(__file__).parent
-    sources = sorted(package.glob("*.py"))
+    sources = [Path(__file__), package / "merge.py", *sorted((package / "windows").glob("*.py"))]
     digest = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:16]
     return str(place_for(f"kernels-{digest}", package / "__pycache__"))
 
