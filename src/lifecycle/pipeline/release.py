@@ -15,6 +15,7 @@ from lifecycle.errors import DataError
 from lifecycle.feast_plugin.compile import compile_repo
 from lifecycle.lake.ledger import Release
 from lifecycle.pipeline.intake import watermarks
+from lifecycle.pipeline.metrics import keep_metrics
 from lifecycle.version import __version__
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def make_release(
             )
         finally:
             connection.close()
+        keep_metrics(settings, lake, release)
         ledger.append(release)
     return release
 
