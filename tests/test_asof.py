@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from lifecycle.definitions import Definitions
 from lifecycle.engine import settle, training_frame
 from tests.asof_cases import (
+    MIDNIGHT,
+    Case,
     answers,
     ask,
     cases,
@@ -179,3 +181,28 @@ def test_several_views_in_one_pass_equal_each_alone():
             connection, Definitions((view,)), spine_of(case), features=[view.name], full_feature_names=True
         ).table
         assert both.select(alone.column_names).equals(alone)
+
+
+def test_few_keys_of_many_are_looked_up_and_disordered_files_are_sorted():
+    connection = connect(threads=1)
+    rows = [
+        {
+            "key": (name,),
+            "event": MIDNIGHT + step,
+            "known": None,
+            "tie": (0, ""),
+            "deleted": False,
+            "values": (step, name),
+        }
+        for name in (f"key {number:03}" for number in range(100))
+        for step in (1, 2, 3)
+    ]
+    case = Case(("text",), rows, [(("key 007",), MIDNIGHT + 2)], None, exclude=False, deleted=False)
+    whole = replace(case, spine=[((f"key {number:03}",), MIDNIGHT + 2) for number in reversed(range(100))])
+    write_rows(connection, case)
+    settled = settle(connection, view_of(case))
+    for turn in ("as settled", "laid out anew"):
+        assert answers(ask(connection, settled, spine_of(case), "as_known")) == expected(case, as_known=True), turn
+        assert answers(ask(connection, settled, spine_of(whole), "as_known")) == expected(whole, as_known=True), turn
+        records = f"lake.{settled.settled}"
+        connection.execute(f"CREATE OR REPLACE TABLE {records} AS SELECT * FROM {records} ORDER BY visible_at DESC")
