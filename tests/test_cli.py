@@ -16,7 +16,7 @@ from lifecycle import cli
 ROOT = Path(__file__).resolve().parents[1]
 COMMANDS = {
     "run", "demo", "generate", "ingest", "build", "check", "release", "releases", "frame", "online", "sql",
-    "export", "doctor", "dev", "explain", "label", "materialize", "quarantine", "warm", "mf",
+    "export", "doctor", "dev", "explain", "label", "materialize", "quarantine", "warm", "mf", "value",
 }  # fmt: skip
 
 

@@ -357,7 +357,7 @@ def test_rows_of_a_mart_and_months_make_spines(connection):
     assert connection.execute(months).fetchall() == expected
 
 
-def test_a_sample_keeps_rows_by_key_and_says_their_weight(connection):
+def test_a_sample_keeps_rows_by_key_and_says_their_weight():
     rows = 20_000
     table = pa.table(
         {
@@ -367,18 +367,18 @@ def test_a_sample_keeps_rows_by_key_and_says_their_weight(connection):
         }
     )
     rates = {True: 1.0, False: 0.1}
-    drawn = sample(connection, table, "bad", rates, keys=["consumer_id"], seed=3)
+    drawn = sample(table, "bad", rates, keys=["consumer_id"], seed=3)
     assert drawn["bad"].to_pylist().count(True) == rows // 100
     assert abs(sum(drawn["weight"].to_pylist()) - rows) < 0.05 * rows
     assert set(drawn["weight"].to_pylist()) == {1.0, 10.0}
-    part = sample(connection, table.slice(5_000, 900), "bad", rates, keys=["consumer_id"], seed=3)
+    part = sample(table.slice(5_000, 900), "bad", rates, keys=["consumer_id"], seed=3)
     kept = set(drawn["consumer_id"].to_pylist())
     assert part["consumer_id"].to_pylist() == [
         one for one in table["consumer_id"].to_pylist()[5_000:5_900] if one in kept
     ]
-    assert not drawn.equals(sample(connection, table, "bad", rates, keys=["consumer_id"], seed=4))
+    assert not drawn.equals(sample(table, "bad", rates, keys=["consumer_id"], seed=4))
     with pytest.raises(UsageError, match="values without a rate: True"):
-        sample(connection, table, "bad", {False: 0.5}, keys=["consumer_id"])
+        sample(table, "bad", {False: 0.5}, keys=["consumer_id"])
 
 
 def test_a_split_leaves_an_embargo_before_each_cut():

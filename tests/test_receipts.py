@@ -150,6 +150,11 @@ def test_a_cell_changed_by_definitions(connection):
     assert diff(ask(connection), ask(connection, (expiring,))).summary() == {"limit: definitions": 50}
 
 
+def test_a_cell_changed_by_the_known_time_mode(connection):
+    connection.execute("INSERT INTO lake.features.states VALUES ('c7', '2024-05-02', '2024-05-09', 700)")
+    assert diff(ask(connection), ask(connection, known_time="feast")).summary() == {"limit: known-time mode": 1}
+
+
 def test_definitions_and_late_data_are_told_apart_by_a_frame_between(connection):
     expiring = replace(STATES, ttl_us=DAY)
     before = ask(connection)

@@ -7,6 +7,7 @@ Every read names a release or takes the served one, and sees exactly that releas
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, date, datetime, time
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,17 +15,18 @@ from typing import TYPE_CHECKING, Any
 from lifecycle import config
 from lifecycle.lake import Lake, Ledger
 from lifecycle.lake.connection import select
+from lifecycle.lake.ledger import last_midnight
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from datetime import datetime
 
     import pyarrow as pa
     import sqlalchemy as sa
 
+    from lifecycle.analytics import Scores
     from lifecycle.config import Settings
     from lifecycle.definitions import KnownTime
-    from lifecycle.engine import Explanation, Frame, Receipt
+    from lifecycle.engine import Audit, Explanation, Frame, Receipt
     from lifecycle.lake import Release
     from lifecycle.online import OnlineStore, Row
     from lifecycle.pipeline.run import Run
@@ -85,12 +87,16 @@ class Project:
         known_time: KnownTime | None = None,
         full_feature_names: bool = False,
         keep_immature: bool = False,
+        start: datetime | None = None,
+        end: datetime | None = None,
     ) -> Frame:
         """
         Return one row per spine row, in its order, with each feature as it was known at that row's time.
 
         spine: keys and `event_timestamp` as pandas, Polars, Arrow, a Parquet path or a SELECT over the release;
-        naive times are UTC. features: a service's name, or names written `view:feature` or `view`.
+        naive times are UTC. None with `start` and `end` takes every moment between them at which a state changed;
+        `lifecycle.every_row` and `lifecycle.monthly` write other spines.
+        features: a service's name, or names written `view:feature` or `view`.
         label: rows whose label is not mature yet are left out and counted in the receipt, unless `keep_immature`.
         known_time: "as_known" (each fact counts from when it was known) or "feast" (event time only); the
         default is the project's. Raises UsageError for unknown names, SpineError for a spine without keys or times.
@@ -109,7 +115,44 @@ class Project:
             keep_immature=keep_immature,
             watermarks=chosen.watermarks,
             release=chosen.number,
+            start=start,
+            end=end,
         )
+
+    def audit(
+        self,
+        spine: Any,
+        features: str | Sequence[str],
+        label: str | None = None,
+        *,
+        release: int | None = None,
+        mistakes: Sequence[str] | None = None,
+        full_feature_names: bool = False,
+    ) -> Audit:
+        """
+        Compare a frame with the one that naive retrieval would have made: what changes, and what that tells the label.
+
+        mistakes: of `event_time` (known times are ignored), `closed` (the scored event counts) and `today` (states are
+        today's objects); None makes all three. The rest is as for `training_frame`.
+        """
+        from lifecycle.engine import audit
+        from lifecycle.engine.audit import MISTAKES
+
+        chosen = self.release(release)
+        connection = self.lake.connect(chosen.snapshot)
+        try:
+            return audit(
+                connection,
+                chosen.definitions,
+                spine,
+                features=features,
+                label=label,
+                watermarks=chosen.watermarks,
+                mistakes=MISTAKES if mistakes is None else mistakes,
+                full_feature_names=full_feature_names,
+            )
+        finally:
+            connection.close()
 
     def explain(
         self,
@@ -145,8 +188,10 @@ class Project:
 
     def labels(self, *, release: int | None = None) -> pa.Table:
         """
-        Return a release's labels: name, kind, horizon and maturity delay in days, sources, and the latest time
-        that can be trained on (NULL where the release has taken in none of the sources).
+        Return a release's labels with the latest time that each can be trained on.
+
+        Columns: label, kind, horizon_days, maturity_days, sources, trainable_until (NULL where the release has taken
+        in none of the sources).
         """
         from lifecycle.engine import label_table
 
@@ -209,6 +254,28 @@ class Project:
         from lifecycle.online import open_store
 
         return open_store(self.settings.online_place)
+
+    def customer_value(
+        self, at: date | None = None, *, model: str = "bg_nbd", weeks: int = 52, release: int | None = None
+    ) -> Scores:
+        """
+        Score every customer at the midnight (UTC) at which `at` begins, from the purchases known by then.
+
+        at: by default the last midnight up to which the release's facts are in. model: `bg_nbd` or `pareto_nbd`.
+        weeks: how far ahead. See `lifecycle.analytics.score` for the table. Raises UsageError for a time past the
+        release's facts, DataError where no model fits.
+        """
+        from lifecycle.analytics import score
+        from lifecycle.engine.purchases import purchases_known
+
+        chosen = self.release(release)
+        day = last_midnight(chosen.watermarks, at)
+        connection = self.lake.connect(chosen.snapshot)
+        try:
+            known = purchases_known(connection, self.settings.value, datetime.combine(day, time.min, tzinfo=UTC))
+        finally:
+            connection.close()
+        return score(known, at=day, model=model, weeks=weeks, key=self.settings.value["key"])
 
     def sql(self, query: str, *, release: int | None = None) -> pa.Table:
         """Run one SELECT on a release and return an Arrow table; tables are named `schema.table`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -26,6 +27,8 @@ def frame(
         str | None, typer.Option(help="as_known or feast (event time only); the project's own by default.")
     ] = None,
     full_feature_names: Annotated[bool, typer.Option(help="Name columns view__feature.")] = False,
+    start: Annotated[datetime | None, typer.Option(help="Without a spine: every change of a state from here,")] = None,
+    end: Annotated[datetime | None, typer.Option(help="to here (UTC).")] = None,
     limit: Annotated[int, typer.Option(help="Rows to show.")] = 10,
     json: JsonOption = False,
 ) -> None:
@@ -40,8 +43,11 @@ def frame(
     from lifecycle.cli import show
     from lifecycle.errors import UsageError
 
-    if spine is None or features is None:
-        raise UsageError('name a spine and features: lifecycle frame --features SERVICE --spine "select ..."')
+    if features is None or (spine is None and (start is None or end is None)):
+        raise UsageError(
+            'name features and a spine, or dates: lifecycle frame --features SERVICE --spine "select ..." '
+            "(or --start 2025-01-01 --end 2025-02-01)"
+        )
     made = project().training_frame(
         spine,
         names(features),
@@ -49,6 +55,8 @@ def frame(
         release=release,
         known_time=mode(known_time),
         full_feature_names=full_feature_names,
+        start=_utc(start),
+        end=_utc(end),
     )
     if out is not None:
         made.write_parquet(out)
@@ -103,6 +111,56 @@ def diff(
     show.pairs(found.summary() or {"none": 0})
     if found.cells.num_rows:
         show.arrow(found.cells, limit=limit)
+
+
+@_group.command()
+def audit(
+    spine: Annotated[str, typer.Option("--spine", help="A SELECT over the release, or a Parquet file.")],
+    features: Annotated[str, typer.Option("--features", "-f", help="A service, or view:feature names by comma.")],
+    label: Annotated[str | None, typer.Option("--label", "-l", help="A label of the project.")] = None,
+    mistakes: Annotated[
+        str | None, typer.Option(help="What naive retrieval gets wrong: of event_time, closed, today, by comma; all.")
+    ] = None,
+    budget: Annotated[
+        float | None, typer.Option(help="Exit with 3 where a greater share of a feature's rows changed.")
+    ] = None,
+    auc_budget: Annotated[
+        float | None, typer.Option(help="Exit with 3 where a feature's AUC for the label gained more.")
+    ] = None,
+    picture: Annotated[Path | None, typer.Option(help="Draw the greatest gains into this PNG or SVG.")] = None,
+    release: ReleaseOption = None,
+    limit: Annotated[int, typer.Option(help="Features to show.")] = 20,
+    json: JsonOption = False,
+) -> None:
+    """
+    Show what naive retrieval would have leaked into a frame, by feature: changed rows, and what they tell the label.
+
+    Example: `lifecycle frame audit -f fraud_v1 -l fraud_dispute_120d --auc-budget 0.05 --spine "select charge_id,
+    consumer_id, device_id, payment_method_id, event_timestamp from features.charge_events where known_until is null"`
+    """
+    from lifecycle.cli import show
+
+    wrong = None if mistakes is None else [one.strip() for one in mistakes.split(",")]
+    found = project().audit(spine, names(features), label, release=release, mistakes=wrong)
+    over = found.over(changed=budget, gain=auc_budget)
+    if picture is not None:
+        from lifecycle.cli.pictures import leakage
+
+        leakage(found, picture)
+    if json:
+        show.as_json(found.to_dict() | {"over_budget": over})
+    else:
+        about = {"rows": found.rows} | ({} if label is None else {"label": label, "positive": found.positive})
+        show.pairs(about | {"mistakes": ", ".join(found.mistakes)})
+        show.audit(found, limit=limit)
+        if over:
+            show.title(f"over the budget: {', '.join(over)}")
+    if over:
+        raise typer.Exit(3)
+
+
+def _utc(given: datetime | None) -> datetime | None:
+    return None if given is None else given.replace(tzinfo=given.tzinfo or UTC)
 
 
 def add_to(app: typer.Typer) -> None:

@@ -6,6 +6,7 @@ Queries come back as SQL text, so that a receipt can name them; samples and spli
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lifecycle.engine.session import Session
 from lifecycle.engine.settle import facts
 from lifecycle.engine.spines import TIME, observation_times, time_column
 from lifecycle.errors import UsageError
@@ -99,9 +99,7 @@ def between_dates(
     return f"SELECT DISTINCT * FROM ({' UNION ALL '.join(parts)}) ORDER BY ALL"
 
 
-def sample(
-    connection: Any, table: pa.Table, by: str, rates: Mapping[Any, float], *, keys: Sequence[str], seed: int = 0
-) -> pa.Table:
+def sample(table: pa.Table, by: str, rates: Mapping[Any, float], *, keys: Sequence[str], seed: int = 0) -> pa.Table:
     """
     Keep each row with the probability of its value in column `by`, and say so in a DOUBLE column `weight`.
 
@@ -119,7 +117,7 @@ def sample(
     if missing:
         raise UsageError(f"column {by!r} has values without a rate: {', '.join(missing)}. Give each one a rate.")
     chance = np.array([rates[value] for value in values], dtype=np.float64)
-    kept = _uniform(connection, table, keys, seed) < chance
+    kept = _uniform(table, keys, seed) < chance
     weighted = table.append_column(WEIGHT, pa.array(1.0 / chance, pa.float64()))
     return weighted.filter(pa.array(kept))
 
@@ -147,22 +145,16 @@ def split(table: pa.Table, *, validation: datetime, test: datetime, embargo: tim
     return {part: table.filter(pa.array(rows)) for part, rows in parts.items()}
 
 
-def _uniform(connection: Any, table: pa.Table, keys: Sequence[str], seed: int) -> np.ndarray[Any, Any]:
-    """Return a number in [0, 1) per row, from MD5 of seed, time and keys: the same on every machine."""
-    session = Session(connection)
+def _uniform(table: pa.Table, keys: Sequence[str], seed: int) -> np.ndarray[Any, Any]:
+    """Return a number in [0, 1) per row, from a hash of seed, time and keys: the same on every machine."""
     name = time_column(table.schema)
-    rows = {"row": pa.array(np.arange(table.num_rows), pa.int64())}
-    rows |= {f"k{position}": table[key] for position, key in enumerate([name, *keys])}
-    rows["k0"] = pc.cast(rows["k0"], pa.timestamp("us", rows["k0"].type.tz), safe=False)
-    session.append("sampled", pa.table(rows))
-    parts = ["CAST(epoch_us(k0) AS VARCHAR)", *(f"coalesce(CAST(k{i + 1} AS VARCHAR), '')" for i in range(len(keys)))]
-    text = f"concat_ws(chr(31), ?, {', '.join(parts)})"
+    times = pc.cast(table[name], pa.timestamp("us", table[name].type.tz), safe=False).cast(pa.int64())
+    parts = [times, *(table[key] for key in keys)]
+    text = [pc.fill_null(part.cast(pa.string()), "").combine_chunks() for part in parts]
+    joined = pc.binary_join_element_wise(str(seed), *text, "\x1f")
+    hashes = b"".join(hashlib.blake2b(one.encode(), digest_size=8).digest() for one in joined.to_pylist())
     # 53 bits are what a double holds exactly.
-    found = session.cursor.execute(
-        f"SELECT CAST(md5_number_lower({text}) >> 11 AS DOUBLE) / 9007199254740992 AS u FROM sampled ORDER BY row",
-        [str(seed)],
-    ).to_arrow_table()
-    return np.asarray(found["u"])
+    return (np.frombuffer(hashes, "<u8") >> 11) / 2.0**53
 
 
 def _between(at: str, start: datetime | None, end: datetime | None) -> list[str]:

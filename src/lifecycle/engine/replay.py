@@ -17,9 +17,10 @@ from lifecycle.errors import DataError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lifecycle.definitions import Label, View
+    from lifecycle.definitions import Label, OnDemand, View
 
 DEFINITIONS, LATE_DATA, SPINE, LABEL = "definitions", "late data", "spine", "label"
+KNOWN_TIME, ENGINE = "known-time mode", "engine"
 EITHER = f"{DEFINITIONS} or {LATE_DATA}"
 _SPINE_SOURCE = ("kind", "reference")
 
@@ -140,7 +141,8 @@ def diff(a: Frame | str | Path, b: Frame | str | Path, *, middle: Frame | None =
     doing where the spines differ, else the label's (it matured, or its definition changed). A feature changed by
     its definition where only that differs, and by late data where only the release does; where both do, `middle`
     tells them apart: the frame of a's definitions on b's release (`rebuild` makes it). Without it such cells
-    say "definitions or late data". Raises UsageError where the frames have no spine column in common.
+    say "definitions or late data". Frames asked for in two known-time modes, or made by two versions of the engine,
+    say so likewise. Raises UsageError where the frames have no spine column in common.
     """
     first, second = _taken(a), _taken(b)
     shared = [name for name in first.spine_columns if name in second.spine_columns]
@@ -224,10 +226,13 @@ def _cause(a: Receipt, b: Receipt, column: str) -> str:
     label_a, label_b = _label(a, column), _label(b, column)
     if label_a is not None or label_b is not None:
         return LATE_DATA if label_a == label_b else LABEL
-    redefined = _meaning(a, column) != _meaning(b, column)
-    if not redefined:
-        return LATE_DATA
-    return DEFINITIONS if a["release"] == b["release"] else EITHER
+    said = [(DEFINITIONS, _meaning(a, column) != _meaning(b, column))]
+    said += [(KNOWN_TIME, a["request"]["known_time"] != b["request"]["known_time"])]
+    said += [(ENGINE, a["engine"] != b["engine"])]
+    causes = [cause for cause, differs in said if differs]
+    if a["release"] != b["release"] or not causes:
+        causes.append(LATE_DATA)
+    return " or ".join(causes)
 
 
 def _label(receipt: Receipt, column: str) -> Label | None:
@@ -238,19 +243,23 @@ def _label(receipt: Receipt, column: str) -> Label | None:
 
 
 def _meaning(receipt: Receipt, column: str) -> tuple[Any, ...]:
-    """All that gives a feature column its meaning; which views make it is told by its name."""
-    views = [_plain(view) for view in receipt.definitions.views if _makes(view, column)]
-    return (*views, receipt["request"]["known_time"], receipt["engine"])
+    """Return the definitions that make a feature column; which views make it is told by its name."""
+    known = receipt.definitions
+    computed = [one for one in known.on_demand if _makes(one, column)]
+    read = {(one.view, feature) for view in computed for one in view.inputs for feature in one.features}
+    read |= {(view.name, column) for view in known.views if _makes(view, column)}
+    return (*computed, *(_plain(known.view(name), feature) for name, feature in sorted(read)))
 
 
-def _makes(view: View, column: str) -> bool:
+def _makes(view: View | OnDemand, column: str) -> bool:
     names = [one.name for one in view.features]
     return column in names or column.partition("__")[2] in names
 
 
-def _plain(view: View) -> View:
-    # Where a release keeps the settled records, and whether a view is served, changes no value.
-    return replace(view, settled=None, online=True, tags=(), name="", features=())
+def _plain(view: View, feature: str) -> View:
+    # Where a release keeps the settled records, whether a view is served, and other windows change no value.
+    windows = tuple(one for one in view.windows if one.name in {feature, feature.partition("__")[2]})
+    return replace(view, settled=None, online=True, tags=(), name="", features=(), windows=windows)
 
 
 def _table(rows: list[tuple[Any, ...]], numbers: dict[str, Any], texts: tuple[str, ...]) -> pa.Table:
