@@ -7,7 +7,6 @@ Queries come back as SQL text, so that a receipt can name them; samples and spli
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -88,11 +87,12 @@ def between_dates(
     names = list(dict.fromkeys(key for one in chosen for key in one.spine_keys))
     parts = []
     for one in chosen:
-        of = facts(connection, one.view if known_time == "as_known" else replace(one.view, known_at=None))
+        of = facts(connection, one.view)
+        moment = of.visible if known_time == "as_known" else of.first
         own = dict(zip(one.spine_keys, of.keys, strict=True))
         listed = [f"{quote(own[name]) if name in own else 'NULL'} AS {quote(name)}" for name in names]
-        span = f"{of.visible} BETWEEN TIMESTAMPTZ {literal(iso(start))} AND TIMESTAMPTZ {literal(iso(end))}"
-        columns = ", ".join([f"{of.visible} AS {quote(TIME)}", *listed])
+        span = f"{moment} BETWEEN TIMESTAMPTZ {literal(iso(start))} AND TIMESTAMPTZ {literal(iso(end))}"
+        columns = ", ".join([f"{moment} AS {quote(TIME)}", *listed])
         parts.append(f"SELECT {columns} FROM {of.relation} WHERE {of.usable} AND {span}")
     if not parts:
         raise UsageError("no view is asked for, so there are no moments between the dates. Name features.")
