@@ -263,9 +263,8 @@ def tenfold(given):
             for name in ("settled", "event time", "unprepared"):
                 runs = [run(name, folder) for _ in range(given.rounds)]
                 found[name, times] = statistics.median(s for s, _ in runs), max(m for _, m in runs)
-                print(
-                    f"  {chosen[0]:,} x {chosen[1]:,} {name:12} {found[name, times][0]:8.2f} s {found[name, times][1]:8.0f} MiB"
-                )
+                seconds, memory = found[name, times]
+                print(f"  {chosen[0]:,} x {chosen[1]:,} {name:12} {seconds:8.2f} s {memory:8.0f} MiB", flush=True)
     ratios = {name: found[name, 10][0] / found[name, 1][0] for name, times in found if times == 1}
     for name, ratio in ratios.items():
         print(f"  ten times the data, {name:20} {ratio:6.2f}   wanted at most 12")
