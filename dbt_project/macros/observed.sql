@@ -30,3 +30,12 @@ What has not happened by then is not known not to happen later. Staging relation
 {% macro share(part, whole) -%}
     {{ part }} / nullif({{ whole }}, 0)
 {%- endmacro %}
+
+{#-
+Whether everything that the days after a month can bring to it is known at observed_until: the month, so many further
+days of 24 hours and the feeds' delivery are over. The same rule as a label's maturity (transformations/labels.py).
+-#}
+{% macro is_complete(month, days) -%}
+    {{ reporting_start(month ~ " + interval 1 month") }}
+        + to_hours(24 * ({{ days }} + {{ var("delivery_days") }})) <= observed_until
+{%- endmacro %}
