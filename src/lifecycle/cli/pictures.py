@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from lifecycle.engine import Audit
+
 WIDTH, HEIGHT, DPI = 8.0, 4.5, 110
+MOST_BARS = 15
 
 
 def maturity(curves: Mapping[str, pa.Table], path: Path) -> None:
@@ -25,6 +28,24 @@ def maturity(curves: Mapping[str, pa.Table], path: Path) -> None:
         )
     axes.set_ylim(0, 1.02)
     axes.set_xlim(left=0)
+    axes.legend(frameon=False, loc="lower right")
+    _save(figure, path)
+
+
+def leakage(audit: Audit, path: Path) -> None:
+    """Draw, for the features that gained most, the AUC as known and naively into `path`."""
+    rows = [one for one in audit.features.to_pylist() if one["auc_gain"] is not None][:MOST_BARS][::-1]
+    figure, axes = _axes(f"AUC of one feature alone for {audit.label}", "")
+    places = range(len(rows))
+    axes.barh(places, [one["auc_naive"] - 0.5 for one in rows], 0.7, left=0.5, color="#d1495b", label="naive retrieval")
+    axes.barh(places, [one["auc_known"] - 0.5 for one in rows], 0.4, left=0.5, color="#30638e", label="as known at t")
+    for place, one in zip(places, rows, strict=True):
+        text = f"{one['share']:.1%} of rows changed"
+        axes.text(one["auc_naive"] + 0.005, place, text, va="center", fontsize=8, color="0.35")
+    axes.set_yticks(places, [one["feature"] for one in rows])
+    axes.set_xlim(0.5, 1.1)
+    axes.set_xticks([0.5, 0.6, 0.7, 0.8, 0.9, 1.0])
+    axes.grid(visible=False, axis="y")
     axes.legend(frameon=False, loc="lower right")
     _save(figure, path)
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from lifecycle.engine import Audit
     from lifecycle.online import OnlineValue
 
 console = Console(highlight=False)
@@ -141,6 +142,27 @@ def online_values(values: Mapping[str, OnlineValue]) -> None:
         ("feature", "value", "status", "age", "since"),
         ((name, one.value, one.status, one.age, one.event_timestamp) for name, one in values.items()),
     )
+
+
+def audit(found: Audit, *, limit: int = 20) -> None:
+    """Print an audit: its features, and the most changed row of each."""
+    title("as known, and naively")
+    head = {
+        "feature": "feature", "share": "changed", "median_change": "median change", "auc_known": "AUC as known",
+        "auc_naive": "naively", "auc_gain": "gain",
+    }  # fmt: skip
+    listed = found.features.select(list(head)).slice(0, limit).to_pylist()
+    shown = [{**one, "share": f"{one['share']:.2%}"} for one in listed]
+    rows(list(head.values()), ([one[name] for name in head] for one in shown), right=list(head.values())[1:])
+    _say_more(found.features.num_rows, len(listed))
+    first: dict[str, dict[str, Any]] = {}
+    for row in found.worst.to_pylist():
+        first.setdefault(row["feature"], row)
+    worst = [first[one["feature"]] for one in listed if one["feature"] in first]
+    if worst:
+        title("the most changed row of each")
+        names = ["feature", "row", "known", "naive"]
+        rows(names, ([one[name] for name in names] for one in worst), right=["row"])
 
 
 def cell(value: Any) -> str:

@@ -1,5 +1,6 @@
 """The engine: as-of joins, labels, frames and receipts over a lake. Arrow in, Arrow out; it knows no Feast."""
 
+from lifecycle.engine.audit import Audit, audit
 from lifecycle.engine.explain import Explanation, explain, explain_rows
 from lifecycle.engine.frames import Frame, training_frame
 from lifecycle.engine.grids import every_row, monthly, sample, split
@@ -9,10 +10,12 @@ from lifecycle.engine.replay import Difference, diff, read_receipt, rebuild
 from lifecycle.engine.settle import settle
 
 __all__ = [
+    "Audit",
     "Difference",
     "Explanation",
     "Frame",
     "Receipt",
+    "audit",
     "diff",
     "every_row",
     "explain",
