@@ -22,5 +22,6 @@ device_session = LifecycleSource(relation="features.device_session", at_t="exclu
 consumer_credit = LifecycleSource(relation="features.consumer_credit", at_t="exclude")
 consumer_credit_application = LifecycleSource(relation="features.consumer_credit_application", at_t="exclude")
 consumer_lifecycle = LifecycleSource(relation="features.consumer_lifecycle", at_t="exclude")
+consumer_score = LifecycleSource(relation="features.consumer_score")
 charge_status = LifecycleSource(relation="features.charge_status", at_t="exclude")
 payment_method_profile = LifecycleSource(relation="features.payment_method_profile")

@@ -17,6 +17,7 @@ from sources import (
     consumer_payment,
     consumer_profile,
     consumer_refund,
+    consumer_score,
     consumer_session,
     device_session,
     payment_method_profile,
@@ -94,4 +95,10 @@ card = FeatureView(
     entities=[payment_method],
     source=payment_method_profile,
     description="A card: brand, country, funding, expiry, hashed fingerprint, whose it is.",
+)
+score = FeatureView(
+    name="consumer_score",
+    entities=[consumer],
+    source=consumer_score,
+    description="What a customer-base model last expected of the consumer: P(alive), purchases and value.",
 )

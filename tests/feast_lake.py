@@ -74,6 +74,13 @@ RELATIONS = {
         "application_status VARCHAR, amount_requested BIGINT, term_months BIGINT, application_at TIMESTAMPTZ",
     ),
     "consumer_lifecycle": ("consumer_id", "lifecycle_stage VARCHAR, stage_since TIMESTAMPTZ"),
+    "consumer_score": (
+        "consumer_id",
+        (
+            "score_model VARCHAR, value_currency VARCHAR, horizon_days BIGINT, purchase_days BIGINT, p_alive DOUBLE, "
+            "expected_purchases DOUBLE, expected_amount BIGINT, expected_value BIGINT, scored_at TIMESTAMPTZ"
+        ),
+    ),
     "charge_status": (
         "charge_id",
         (

@@ -35,6 +35,7 @@ _SECTIONS = {
     "feast": ("repo",),
     "labels": ("module",),
     "online": ("place",),
+    "value": ("transactions", "key", "amount", "currency", "where"),
 }
 
 
@@ -83,6 +84,7 @@ class Settings:
     labels: str = "transformations.labels"
     sources: dict[str, dict[str, Any]] = field(default_factory=dict)
     online: str = ""
+    value: dict[str, str] = field(default_factory=dict)
 
     @property
     def online_place(self) -> str:
@@ -134,6 +136,7 @@ def load(start: str | Path | None = None, *, home: str | Path | None = None) -> 
         labels=given.get("labels", {}).get("module", "transformations.labels"),
         sources=given.get("sources", {}),
         online=_placed(root, online),
+        value=given.get("value", {}),
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -125,6 +125,17 @@ class Ledger:
         if not self._lake.on_postgres and not (self._lake.settings.home / "ledger.sqlite").is_file():
             return False
         return bool(sa.inspect(self._engine).has_table(_RELEASES.name))
+
+
+def last_midnight(watermarks: Mapping[str, datetime], wanted: date | None = None) -> date:
+    """Return the last UTC day that begins before the facts end, or `wanted` where it is no later; else UsageError."""
+    latest = max(watermarks.values()).astimezone(UTC).date() if watermarks else None
+    if latest is None or (wanted is not None and wanted > latest):
+        raise UsageError(
+            f"facts are in up to {latest or 'no day'}, and {wanted or 'a day'} begins after them: what will be "
+            "known then is not known yet. Name an earlier day, or take in what has come since."
+        )
+    return latest if wanted is None else wanted
 
 
 def _serve(connection: sa.Connection, number: int, reason: str) -> None:
