@@ -58,7 +58,7 @@ def test_building_after_each_batch_equals_building_once(grown):
     assert set(step_by_step) == set(at_once)
     assert [name for name in at_once if step_by_step[name] != at_once[name]] == []
     empty = {name.split(".")[1] for name, rows in at_once.items() if not rows}
-    assert not empty & {*STATES, "charge_events", "refund_events", "dispute_events", "charges", "consumer_months"}
+    assert not empty & {*STATES, "charge_events", "refund_events", "dispute_events", "charges", "consumer_periods"}
 
 
 def test_states_say_what_is_in_force(grown):
@@ -116,7 +116,7 @@ def test_every_unit_test_of_the_dbt_project_passes(grown):
     tested = {result.node.tested_node_unique_id.split(".")[-1] for result in results}
     marts = {path.stem for name in ("core", "metrics", "features") for path in
              (settings.dbt_project / "models" / name).glob("*.sql")}  # fmt: skip
-    assert tested == marts
+    assert tested >= marts  # and some intermediate models
 
 
 def test_docs_are_generated(grown):

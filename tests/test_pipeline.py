@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from lifecycle import open_project
+from lifecycle.engine import diff, read_receipt
 from lifecycle.errors import GateError
 from lifecycle.lake.export import export
 from lifecycle.pipeline.intake import read_quarantine
@@ -14,7 +15,9 @@ from lifecycle.synth import generate
 
 ROOT = Path(__file__).resolve().parents[1]
 SPINE = """
-    select charge_id, consumer_id, payment_method_id, device_id, event_timestamp
+    select
+        charge_id, consumer_id, payment_method_id, device_id, card_hash, ip_prefix_hash, ip_country,
+        currency as charge_currency, amount, event_timestamp
     from features.charge_events order by charge_id, known_from
 """
 CURRENCY_CONTRACT = "      - name: last_refund_currency\n        data_type: VARCHAR\n"
@@ -161,5 +164,23 @@ def test_export_is_one_plain_file(project, tmp_path):
 
 def test_pandas_reads_a_release_through_sqlalchemy(project):
     with project.engine().connect() as connection:
-        cohorts = pd.read_sql("select * from metrics.monthly_cohorts", connection)
-    assert len(cohorts) == project.sql("select * from metrics.monthly_cohorts").num_rows > 0
+        cohorts = pd.read_sql("select * from metrics.retention", connection)
+    assert len(cohorts) == project.sql("select * from metrics.retention").num_rows > 0
+
+
+def test_a_frame_is_made_again_after_three_more_releases_and_a_changed_repo(project, tmp_path):
+    views = project.settings.feature_repo / "views.py"
+    declared = views.read_text(encoding="utf-8")
+    first = project.settings.root / "first.parquet"
+    try:
+        for days in (1, 2):
+            views.write_text(f"{declared}\nfrom datetime import timedelta\n\npayment.ttl = timedelta(days={days})\n")
+            project.run()
+    finally:
+        views.write_text(declared, encoding="utf-8")
+    assert (read_receipt(first)["release"], project.release().number) == (1, 4)
+    again = project.rebuild_frame(first).write_parquet(tmp_path / "again.parquet")
+    assert again.read_bytes() == first.read_bytes()
+    now = project.training_frame(SPINE, "fraud_v1").write_parquet(tmp_path / "now.parquet")
+    causes = diff(first, now).summary()
+    assert causes["last_charge_amount: definitions or late data"] > 0

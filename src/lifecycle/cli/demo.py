@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 DEMO_KEY = "the demo's key is public: generated people only"
 DEMO_HOME = ".lifecycle/demo"
 SPINE = (
-    "select charge_id, consumer_id, payment_method_id, device_id, event_timestamp, amount from features.charge_events "
+    "select charge_id, consumer_id, payment_method_id, device_id, card_hash, ip_prefix_hash, ip_country, "
+    "currency as charge_currency, amount, event_timestamp from features.charge_events "
     "where status = 'succeeded' and known_until is null order by charge_id limit 5000"
 )
 
@@ -52,8 +53,10 @@ def _show_frame(project: Project) -> None:
             "event_timestamp",
             "amount",
             "last_charge_amount",
-            "last_charge_status",
             "verification_status",
+            "charges_7d",
+            "card_consumers_30d",
+            "amount_to_mean_90d",
         )
         if name in table.column_names
     ]
@@ -75,12 +78,18 @@ def _show_online(project: Project) -> None:
 def _show_table(project: Project) -> None:
     from lifecycle.cli import show
 
-    show.title("SQL: consumers by month and what became of them (metrics.monthly_lifecycle)")
-    show.arrow(project.sql(LIFECYCLE_QUERY), limit=20)
+    show.title("SQL: consumers by month, who came, stayed, came back and went silent (metrics.growth_accounting)")
+    show.arrow(project.sql(GROWTH_QUERY), limit=20)
 
 
 NEXT_SPINE = "select consumer_id, event_timestamp from features.charge_events limit 1000"
-LIFECYCLE_QUERY = "select * from metrics.monthly_lifecycle order by month"
+GROWTH_QUERY = """
+    select period as month, active_consumers as active, new_consumers as new, returning_consumers as "returning",
+        resurrecting_consumers as resurrecting, dormant_consumers as dormant, quick_ratio, is_partial
+    from metrics.growth_accounting
+    where grain = 'month'
+    order by period
+"""
 
 
 def _say_what_next(home: Path) -> None:

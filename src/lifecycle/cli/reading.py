@@ -19,7 +19,7 @@ def sql(
     """
     Ask a release a question; without a query, list its tables and how any DuckDB client attaches it.
 
-    Example: `lifecycle sql "select * from metrics.monthly_cohorts limit 10"`
+    Example: `lifecycle sql "select * from metrics.growth_accounting limit 10"`
     """
     from lifecycle.cli import show
 
