@@ -27,8 +27,8 @@ def maximize(
     Return the parameters with the greatest log-likelihood, and it.
 
     log_likelihood: of the parameters, with its gradient by them. The search is over their logarithms, which keeps
-    them positive and makes the result the same in every unit of time and money. starts: each is tried, the best
-    result counts. Raises DataError where none converges or a parameter runs off.
+    them positive and makes the result the same in every unit of time and money. starts: the next is tried where one
+    leads to no maximum. Raises DataError where none converges or a parameter runs off.
     """
 
     def loss(logs: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
@@ -39,27 +39,28 @@ def maximize(
     centre = np.log(np.asarray(starts[0], dtype=float))
     bounds = [(middle - FARTHEST, middle + FARTHEST) for middle in centre]
     options = {"maxiter": 2000, "maxfun": 10000, "ftol": 1e-15, "gtol": 1e-9, "maxcor": 20}
-    found = [
-        minimize(loss, np.log(np.asarray(start)), jac=True, method="L-BFGS-B", bounds=bounds, options=options)
-        for start in starts
-    ]
-    best = min(found, key=lambda one: float(one.fun) if np.isfinite(one.fun) else np.inf)
-    _check(model, names, best, centre)
-    return tuple(float(value) for value in np.exp(best.x)), -float(best.fun) * customers
+    fault = ""
+    for start in starts:
+        found = minimize(loss, np.log(np.asarray(start)), jac=True, method="L-BFGS-B", bounds=bounds, options=options)
+        fault = _fault(names, found, centre)
+        if not fault:
+            return tuple(float(value) for value in np.exp(found.x)), -float(found.fun) * customers
+    raise DataError(
+        f"{model} does not fit these customers: {fault}. They may be too much alike, too few, or observed "
+        "too briefly for the model's mixture. Take a longer observation or more customers, leave out accounts that buy by a schedule, "
+        "or use the other purchase model."
+    )
 
 
-def _check(model: str, names: Sequence[str], found: Any, centre: NDArray[np.float64]) -> None:
+def _fault(names: Sequence[str], found: Any, centre: NDArray[np.float64]) -> str:
+    """Say what is wrong with a result, or nothing."""
     reached = ", ".join(f"{name}={value:.4g}" for name, value in zip(names, np.exp(found.x), strict=True))
     lost = [name for name, x, middle in zip(names, found.x, centre, strict=True) if abs(x - middle) > FARTHEST - 1e-6]
-    if lost or not np.isfinite(found.fun) or np.abs(found.jac).max() > FLAT:
-        reason = (
-            f"{' and '.join(lost)} ran off without a maximum" if lost else f"the search stopped short ({found.message})"
-        )
-        raise DataError(
-            f"{model} does not fit these customers: {reason}, at {reached}. The customers may be too much alike, "
-            "too few, or observed too briefly for the model's mixture. Take a longer observation or more customers, "
-            "leave out accounts that buy by a schedule, or use the other purchase model."
-        )
+    if lost:
+        return f"{' and '.join(lost)} ran off without a maximum, at {reached}"
+    if not np.isfinite(found.fun) or np.abs(found.jac).max() > FLAT:
+        return f"the search stopped short ({found.message}), at {reached}"
+    return ""
 
 
 def positive(model: str, **columns: NDArray[np.float64]) -> None:
