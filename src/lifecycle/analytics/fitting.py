@@ -47,8 +47,8 @@ def maximize(
             return tuple(float(value) for value in np.exp(found.x)), -float(found.fun) * customers
     raise DataError(
         f"{model} does not fit these customers: {fault}. They may be too much alike, too few, or observed "
-        "too briefly for the model's mixture. Take a longer observation or more customers, leave out accounts that buy by a schedule, "
-        "or use the other purchase model."
+        "too briefly for the model's mixture. Take a longer observation or more customers, leave out accounts that "
+        "buy by a schedule, or use the other purchase model."
     )
 
 
