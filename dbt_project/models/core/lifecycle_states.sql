@@ -1,3 +1,7 @@
-{{ config(unique_key=["consumer_id", "valid_from"], post_hook="{{ create_state_macros('lifecycle') }}") }}
+{{ config(
+    unique_key=["consumer_id", "valid_from"],
+    meta={"key": "consumer_id", "key_of": {"stg_customers": "customer_id"}},
+    post_hook="{{ create_state_macros('lifecycle') }}",
+) }}
 
 {{ states_as_known_now("lifecycle") }}

@@ -1,4 +1,4 @@
-{{ config(unique_key=["event_id", "content_hash", "known_from"]) }}
+{{ config(unique_key=["event_id", "content_hash", "known_from"], meta={"key": "charge_id"}) }}
 
 {#- Early fraud warnings with what was known of their charge: intervals of both, intersected. -#}
 with
