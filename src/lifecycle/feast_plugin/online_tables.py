@@ -17,7 +17,7 @@ from lifecycle.feast_plugin.online_values import SERIALIZED, Value, form_of, key
 from lifecycle.online.backend import CLOCK
 from lifecycle.online.codec import schema_hash
 from lifecycle.online.kinds import arrow_type
-from lifecycle.online.read import NOT_FOUND, Part
+from lifecycle.online.read import NOT_FOUND, Part, WindowPart, part_of
 from lifecycle.online.store import Clock
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Table:
 class Bound:
     """One view of a plan over the rows that answer for it; `part` is None where there are none."""
 
-    part: Part | None
+    part: Part | WindowPart | None
     prefix: bytes
     live: bool
     keys: tuple[str, ...]
@@ -177,7 +177,7 @@ class Plan:
         held = [name for name in names if name in types]
         keys = tuple(entity for entity, _ in view.join_keys)
         return Bound(
-            part=Part(Selection(view, tuple(held), tuple(held), keys)),
+            part=part_of(Selection(view, tuple(held), tuple(held), keys)),
             prefix=space.prefix,
             live=not space.release,
             keys=keys,
@@ -226,7 +226,7 @@ class Tables:
             answers = [NOT_FOUND] * count
             if one.part is not None:
                 answer, t = one.part.answer, now if one.live else mark
-                answers = [NOT_FOUND if key is None else answer(next(entries), t) for key in column]
+                answers = [answer(None if key is None else next(entries), t) for key in column]
             blocks.append(Block(names, one.places, one.forms, answers))
         return blocks
 

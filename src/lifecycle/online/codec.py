@@ -188,6 +188,8 @@ def schema_hash(view: View) -> bytes:
     keys = [(field.name, field.dtype) for field in view.keys]
     features = [(field.name, field.dtype) for field in view.features]
     text = repr((FORMAT, view.name, view.join_keys, keys, features, view.at_t))
+    if view.windows:
+        text += repr((view.windows, view.history_cap))
     return hashlib.sha256(text.encode()).digest()[:8]
 
 

@@ -16,7 +16,9 @@ import msgspec
 
 from lifecycle.definitions import Definitions
 from lifecycle.online.backend import SPACE_BYTES
-from lifecycle.online.codec import Codec
+from lifecycle.online.codec import Codec, schema_hash
+from lifecycle.online.event_filling import EventFilling
+from lifecycle.online.events import EventCodec
 from lifecycle.online.filling import Filling, progress_key
 from lifecycle.online.needed import needed
 from lifecycle.online.read import content_hash, definition_hash
@@ -58,10 +60,10 @@ def materialize(
     Make the store answer for `release`, and return what was written.
 
     connection: the lake, attached at the release's snapshot. Only one process may materialize at a time (the
-    pipeline's lock); readers and pushes go on. Views with windows, and views that are not online, are left out.
+    pipeline's lock); readers and pushes go on. Views that are not online are left out.
     """
     at = to_microseconds(materialization_time(release))
-    views = [view for view in release.definitions.views if view.online and not view.windows]
+    views = [view for view in release.definitions.views if view.online]
     _clear_dropped(store)
     rows = {view.name: _fill(store, connection, release, view=view, at=at, said=progress) for view in views}
     _publish(store, release, views, at)
@@ -74,6 +76,8 @@ def materialize(
 def _fill(
     store: OnlineStore, connection: Any, release: Release, *, view: View, at: int, said: Callable[[str], None]
 ) -> int:
+    if view.windows:
+        return _fill_events(store, connection, release, view=view, at=at, said=said)
     codec = Codec(view)
     wanted = needed(connection, view, at)
     serving = store.catalog()[1].of(view.name).serving
@@ -87,9 +91,22 @@ def _fill(
     return Filling(store, connection, codec, space, release.number, wanted, said).load()
 
 
+def _fill_events(
+    store: OnlineStore, connection: Any, release: Release, *, view: View, at: int, said: Callable[[str], None]
+) -> int:
+    codec = EventCodec(view)
+    serving = store.catalog()[1].of(view.name).serving
+    if serving is not None and _continues(connection, serving, release, view, at):
+        if serving.release == release.number:
+            return 0
+        return EventFilling(store, connection, codec, serving, release.number, at, said).update(serving.snapshot)
+    space = _loading(store, release, view, at)
+    return EventFilling(store, connection, codec, space, release.number, at, said).load(serving)
+
+
 def _continues(connection: Any, serving: Space, release: Release, view: View, at: int) -> bool:
     """Whether the served epoch goes on: same definition, no way back, and the release it holds can be compared."""
-    if serving.content != content_hash(view) or view.settled is None:
+    if serving.content != content_hash(view) or (view.settled is None and not view.windows):
         return False
     if serving.release == release.number:
         # Another lake's release may bear the same number.
@@ -109,7 +126,7 @@ def _loading(store: OnlineStore, release: Release, view: View, at: int) -> Space
             number=catalog.next,
             epoch=1 + (spaces.serving.epoch if spaces.serving is not None else 0),
             view=view.name,
-            schema=Codec(view).schema.hex(),
+            schema=schema_hash(view).hex(),
             content=content_hash(view),
             definition=definition_hash(view),
             release=release.number,

@@ -16,17 +16,19 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from lifecycle.engine.selection import Selection, select
+from lifecycle.engine.windows.single import Single
 from lifecycle.errors import UsageError
 from lifecycle.online.backend import CLOCK
 from lifecycle.online.codec import BIAS, DELETED, ENTRY, ROW, SCHEMA, Codec
+from lifecycle.online.events import EventCodec, converter
 from lifecycle.online.rows import row_at
 from lifecycle.online.store import Clock
 from lifecycle.times import from_microseconds, iso, to_microseconds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-    from lifecycle.definitions import Definitions, View
+    from lifecycle.definitions import Definitions, View, Window
     from lifecycle.online.store import OnlineStore, Space
 
 Status = Literal["PRESENT", "OUTSIDE_MAX_AGE", "NOT_FOUND"]
@@ -37,9 +39,9 @@ class OnlineValue:
     """
     One feature at the read time.
 
-    event_timestamp: when the value's row became true (UTC). age: from then to the read time; both None for
-    NOT_FOUND. definition: hash of the view's definition that made it. release: the release that wrote the row,
-    None for a pushed one. freshness: "push" or "release", None for NOT_FOUND.
+    event_timestamp: when the value's row became true, or the newest event in force (UTC). age: from then to the read
+    time; both None where there is none. definition: hash of the view's definition that made it. release: the release
+    that wrote the row, None for a pushed one. freshness: "push" or "release", None for NOT_FOUND.
     status: PRESENT (a NULL value is present too), OUTSIDE_MAX_AGE (older than the view's ttl: no value),
     NOT_FOUND (no row, or a tombstone).
     """
@@ -63,6 +65,7 @@ class Answer(NamedTuple):
 
 
 _READERS = 64
+_COUNTS = {"count", "count_distinct"}
 NOT_FOUND = Answer("NOT_FOUND", None, None, 0)
 
 
@@ -80,9 +83,9 @@ class Row(Mapping[str, OnlineValue]):
         part, position = self._reader.places[name]
         status, values, event, release = self._answers[part]
         definition = self._reader.parts[part].definition
-        if event is None:
-            return OnlineValue(None, None, None, status, definition)
         value = values[position] if values is not None else None
+        if event is None:
+            return OnlineValue(value, None, None, status, definition)
         age = timedelta(microseconds=self.t - event)
         origin: Literal["push", "release"] = "release" if release else "push"
         return OnlineValue(value, from_microseconds(event), age, status, definition, release or None, origin)
@@ -144,6 +147,50 @@ class Part:
         return Answer("PRESENT", values, event, release)
 
 
+class WindowPart:
+    """One window view of a service: the engine's kernel over a key's recent events."""
+
+    def __init__(self, selection: Selection) -> None:
+        self.view = view = selection.view
+        self.names = selection.names
+        self.nothing = dict.fromkeys(selection.names)
+        self.key_names = selection.spine_keys
+        self.codec = EventCodec(view)
+        self.definition = definition_hash(view)
+        self._schema = self.codec.schema
+        wanted = {one.name: one for one in view.windows}
+        self._single = Single([wanted[name] for name in selection.features], view.history_cap)
+        converts = [_conversion(view, wanted[name]) for name in selection.features]
+        self._converts = [(at, convert) for at, convert in enumerate(converts) if convert is not None]
+        self._empty = [0 if wanted[name].function in _COUNTS else None for name in selection.features]
+
+    def answer(self, entry: bytes | None, t: int) -> Answer:
+        """Return the windows' values at `t` (microseconds): there are some for every key."""
+        if entry is None:
+            return Answer("PRESENT", self._empty, None, 0)
+        if entry[SCHEMA] != self._schema:
+            Codec(self.view).check(entry)
+        events = self.codec.decode(entry)
+        values, newest = self._single.values(events, t)
+        for at, convert in self._converts:
+            if values[at] is not None:
+                values[at] = convert(values[at])
+        there, release = self.codec.origin(entry)
+        return Answer("PRESENT", values, int(events.times[newest]) if newest >= 0 else None, 0 if there else release)
+
+
+def part_of(selection: Selection) -> Part | WindowPart:
+    """Return a view of a service, ready to be read."""
+    return WindowPart(selection) if selection.view.windows else Part(selection)
+
+
+def _conversion(view: View, window: Window) -> Callable[[Any], Any] | None:
+    """Return what makes a value of the feature's type from the kernel's number, None where the number is it."""
+    if window.function not in {"min", "max", "approx_quantile"}:
+        return None
+    return converter(view.feature(window.name).dtype)
+
+
 class Reader:
     """
     Reads one service (or features named `view` or `view:feature`) from a store.
@@ -163,7 +210,7 @@ class Reader:
         wanted = select(definitions, features, full_feature_names=full_feature_names)
         self.store = store
         self.definitions = definitions
-        self.parts = [Part(_row_view(one)) for one in wanted.selections]
+        self.parts = [part_of(one) for one in wanted.selections]
         by_name = {name: (at, i) for at, one in enumerate(self.parts) for i, name in enumerate(one.names)}
         self.places = {name: by_name[name] for name in wanted.names}
         self._spaces: tuple[int, list[Space]] | None = None
@@ -189,12 +236,12 @@ class Reader:
         entries = iter(found)
         next(entries)
         columns = [
-            [NOT_FOUND if key is None else part.answer(next(entries), at) for key in column]
+            [part.answer(None if key is None else next(entries), at) for key in column]
             for part, column in zip(self.parts, wanted, strict=True)
         ]
         return [Row(self, list(answers), at) for answers in zip(*columns, strict=True)]
 
-    def _encode(self, part: Part, space: Space, keys: Sequence[Mapping[str, Any]]) -> list[bytes | None]:
+    def _encode(self, part: Part | WindowPart, space: Space, keys: Sequence[Mapping[str, Any]]) -> list[bytes | None]:
         encode, prefix, names = part.codec.keys.one, space.prefix, part.key_names
         try:
             if len(names) == 1:
@@ -204,7 +251,7 @@ class Reader:
         except KeyError:
             return [self._encode_given(part, prefix, row) for row in keys]
 
-    def _encode_given(self, part: Part, prefix: bytes, row: Mapping[str, Any]) -> bytes | None:
+    def _encode_given(self, part: Part | WindowPart, prefix: bytes, row: Mapping[str, Any]) -> bytes | None:
         names = part.key_names
         if all(name in row for name in names):
             return part.codec.keys.one([row[name] for name in names], prefix)
@@ -266,12 +313,3 @@ def content_hash(view: View) -> str:
 def _hash(view: View, without: Sequence[str]) -> str:
     given = {name: value for name, value in asdict(view).items() if name not in {"settled", *without}}
     return hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()
-
-
-def _row_view(selection: Selection) -> Selection:
-    if selection.view.windows:
-        raise UsageError(
-            f"view {selection.view.name!r} has windows, which the online store does not hold yet. Read it in a "
-            "training frame."
-        )
-    return selection

@@ -171,6 +171,8 @@ class OnlineStore:
         can be read. The columns' keys and event times hold no NULL. Raises UsageError for a view the store
         does not hold.
         """
+        if view.windows:
+            raise UsageError(f"view {view.name!r} has windows: push its events, not its features.")
         codec = Codec(view)
         written = False
         while not written:
@@ -317,7 +319,7 @@ class OnlineStore:
 
         Fewer values than the view has keys delete every key that begins with them.
         """
-        codec = Codec(view)
+        codec = Codec(view)  # a window view's keys are the same
         whole = len(key) == len(view.join_keys)
         gone = 0
         spaces = self.catalog()[1].of(view.name)
@@ -342,6 +344,11 @@ def _exactly(changes: Changes, _: Found) -> Changes:
 
 def _catalog(data: bytes | None) -> Catalog:
     return msgspec.json.decode(data, type=Catalog) if data else Catalog()
+
+
+def moved(clock: Clock, at: int | None) -> Changes:
+    """Return the change that moves the high-water mark up to `at`, none without a time."""
+    return [] if at is None else _meta(clock.moved(at), moved=True)
 
 
 def _meta(clock: Clock, catalog: Catalog | None = None, *, moved: bool = False) -> Changes:

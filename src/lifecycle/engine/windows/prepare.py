@@ -54,7 +54,7 @@ def window_features(
     """
     wanted = tuple(view.windows if windows is None else windows)
     have = columns(connection, view.relation)
-    query = _Query(view, wanted, have, known_time)
+    query = EventQuery(view, wanted, have, known_time)
     rows, low, high = _extent(connection, spine)
     if not len(rows):
         low = high = 0
@@ -70,7 +70,7 @@ def window_features(
     return table.add_column(0, "row", pa.array(rows))
 
 
-class _Query:
+class EventQuery:
     """SQL of a view's events as the kernel takes them."""
 
     def __init__(self, view: View, windows: Sequence[Window], have: dict[str, str], known_time: KnownTime) -> None:
@@ -95,35 +95,53 @@ class _Query:
             )
         self.inputs = sorted(inputs - set(RESERVED))
 
-    def events(self, low: int, high: int) -> tuple[str, list[Any]]:
-        """Return SQL and parameters of the events that observations from `low` to `high` (µs) can reach."""
-        view = self.view
+    def versions(self, source: str) -> tuple[str, list[Any]]:
+        """
+        Return SQL and parameters of every version in `source` (a relation in SQL).
+
+        Columns: window_k0, window_k1, ... (keys), event_timestamp, known_from and known_until where there are any, the
+        windows' inputs, their filters, window_tie0, ... (the tie-break, where a window depends on it).
+        """
         parameters: list[Any] = []
         listed = [f"{quote(key)} AS window_k{i}" for i, key in enumerate(self.keys)]
-        listed.append(f"{self._time(view.event_timestamp)} AS {TIME}")
+        listed.append(f"{self._time(self.view.event_timestamp)} AS {TIME}")
         if self.versioned:
             listed += [f"{self._time(name)} AS {name}" for name in (KNOWN_FROM, KNOWN_UNTIL)]
         listed += [quote(name) for name in self.inputs]
-        for name, (sql, values) in self._masks().items():
+        for name, (sql, values) in self.masks().items():
             listed.append(f"{sql} AS {quote(name)}")
             parameters += values
-        ties = list(view.tie_break) if self.ordered else []
-        listed += [f"{quote(name)} AS window_tie{i}" for i, name in enumerate(ties)]
+        listed += [f"{quote(name)} AS window_tie{i}" for i, name in enumerate(self.ties)]
+        return f"SELECT {', '.join(listed)} FROM {source}", parameters
+
+    @property
+    def ties(self) -> list[str]:
+        """The columns that decide between events of one time, where a window depends on it."""
+        return list(self.view.tie_break) if self.ordered else []
+
+    @property
+    def order(self) -> list[str]:
+        """SQL of how a key's events are ordered."""
+        known = [KNOWN_FROM] if self.ordered and self.versioned else []
+        return [TIME, *known, *(f"window_tie{i} NULLS FIRST" for i in range(len(self.ties)))]
+
+    def events(self, low: int, high: int) -> tuple[str, list[Any]]:
+        """Return SQL and parameters of the events that observations from `low` to `high` (µs) can reach."""
+        source, parameters = self.versions(relation(self.view.relation))
         reach, limits = self._reach(low, high)
-        taken = [TIME, *((KNOWN_FROM, KNOWN_UNTIL) if self.as_known else ()), *self.inputs, *self._masks()]
-        order = ["key", TIME, *([KNOWN_FROM] if self.ordered and self.versioned else [])]
-        order += [f"window_tie{i} NULLS FIRST" for i in range(len(ties))]
+        taken = [TIME, *((KNOWN_FROM, KNOWN_UNTIL) if self.as_known else ()), *self.inputs, *self.masks()]
         statement = (
-            f"SELECT k.code AS key, {', '.join('e.' + quote(name) for name in taken)} "
-            f"FROM (SELECT {', '.join(listed)} FROM {relation(view.relation)}) AS e JOIN {KEYS} AS k "
-            f"ON {_matched('e.window_k', len(self.keys))} WHERE {reach} ORDER BY {', '.join(order)}"
+            f"SELECT k.code AS key, {', '.join('e.' + quote(name) for name in taken)} FROM ({source}) AS e "
+            f"JOIN {KEYS} AS k ON {_matched('e.window_k', len(self.keys))} WHERE {reach} "
+            f"ORDER BY key, {', '.join(self.order)}"
         )
         return statement, parameters + limits
 
     def _time(self, column: str) -> str:
         return fact_time(quote(column), self.have[column])
 
-    def _masks(self) -> dict[str, tuple[str, list[str]]]:
+    def masks(self) -> dict[str, tuple[str, list[str]]]:
+        """Return SQL and parameters of each filter, by the name of its column."""
         masks: dict[str, tuple[str, list[str]]] = {}
         for window in self.windows:
             name = mask_column(window)

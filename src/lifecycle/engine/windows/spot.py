@@ -1,0 +1,192 @@
+"""
+Kernels for one key at one time: what an online read asks of its events.
+
+They take events in with the functions that `accumulate` uses, without its trees: one bisection per window, then each
+input once, from the newest event back, each window extending the one before.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import types
+
+from lifecycle.engine.jit import FLAG, FLAGS, FLOAT, FLOATS, INT, INTS, OUT_FLAGS, OUT_INTS, kernel
+from lifecycle.engine.windows.numbers import as_floats, variances
+from lifecycle.engine.windows.schedule import FOREVER, first_at
+from lifecycle.engine.windows.tree import take_events
+
+_WANTED = types.UniTuple(types.boolean, 3)
+_LINES = FLOAT[:, ::1]
+TOTAL, LOST, LEAST, MOST = range(4)
+MEAN, VARIANCE = range(2)
+
+
+@kernel(types.Tuple((INT, INT, OUT_INTS, OUT_FLAGS))(INTS, INTS, INTS, INT, INTS, INT))
+def look(event_times: Any, known_from: Any, known_until: Any, t: int, widths: Any, cap: int) -> Any:
+    """
+    Return what counts at `t`: the end of the events before it, the newest in force, where windows begin, what is on.
+
+    widths: int64[w], ascending, FOREVER for all history. cap: events in force that any window takes, or NO_CAP.
+    known_from, known_until: int64[n], or empty where each event is known at its own time for good.
+    """
+    end = first_at(event_times, 0, len(event_times), t)
+    live = np.ones(end, np.uint8)
+    newest = -1
+    for i in range(end):
+        if len(known_from) > 0 and known_from[i] > t:
+            live[i] = FLAG(0)
+        if len(known_until) > 0 and known_until[i] <= t:
+            live[i] = FLAG(0)
+        if live[i]:
+            newest = i
+    begin = 0
+    if cap >= 0:
+        begin, left = end, cap
+        while begin > 0 and left > 0:
+            begin -= 1
+            if live[begin]:
+                left -= 1
+    starts = np.empty(len(widths), np.int64)
+    for w in range(len(widths)):
+        reach = t - widths[w]
+        low = 0
+        if widths[w] != FOREVER and reach <= t:
+            low = first_at(event_times, 0, end, reach)
+        starts[w] = max(low, begin)
+    return end, newest, starts, live
+
+
+@kernel(OUT_FLAGS(OUT_FLAGS, FLAGS, FLAGS, INT), inline=True)
+def switched(live: Any, mask: Any, gate: Any, end: int) -> Any:
+    """Return which events count: in force, taken by the filter, with a value."""
+    on = live.copy()
+    for i in range(end):
+        if (len(mask) > 0 and not mask[i]) or (len(gate) > 0 and not gate[i]):
+            on[i] = FLAG(0)
+    return on
+
+
+def _state(value: Any) -> Any:
+    return types.Tuple((INT, value, value, FLOAT, FLOAT, value, value))
+
+
+def _fold(value: Any) -> Any:
+    values = INTS if value is INT else FLOATS
+    results = types.Tuple((OUT_INTS, value[:, ::1], _LINES))
+    return results(values, _state(value), OUT_FLAGS, FLAGS, FLAGS, INTS, INT, _WANTED)
+
+
+@kernel(_fold(INT), _fold(FLOAT))
+def fold(values: Any, empty: Any, live: Any, mask: Any, gate: Any, starts: Any, end: int, flags: Any) -> Any:
+    """
+    Aggregate one input over all windows, each of which extends the one before.
+
+    Returns counts int64[w]; TOTAL, LOST (the sum's two words), LEAST, MOST of the values' own type [4, w]; MEAN and
+    VARIANCE float64[2, w].
+    """
+    windows = len(starts)
+    counts = np.zeros(windows, np.int64)
+    own = np.zeros((4, windows), values.dtype)
+    floats = np.zeros((2, windows), np.float64)
+    squares, squares_lost = np.zeros(windows, np.float64), np.zeros(windows, np.float64)
+    on = switched(live, mask, gate, end)
+    state, reached = empty, end
+    for w in range(windows):
+        state = take_events(state, values, on, starts[w], reached, flags)
+        reached = min(reached, starts[w])
+        counts[w], own[TOTAL, w], own[LOST, w] = state[0], state[1], state[2]
+        squares[w], squares_lost[w] = state[3], state[4]
+        own[LEAST, w], own[MOST, w] = state[5], state[6]
+        if flags[0]:
+            high, low = as_floats(own[TOTAL, w], own[LOST, w])
+            floats[MEAN, w] = (high + low) / counts[w]
+            if not np.isfinite(floats[MEAN, w]):
+                floats[MEAN, w] = np.nan
+    if flags[1]:
+        floats[VARIANCE] = variances(counts, own[TOTAL], own[LOST], squares, squares_lost)
+    return counts, own, floats
+
+
+@kernel(types.UniTuple(OUT_INTS, 2)(OUT_FLAGS, FLAGS, FLAGS, INTS, INT))
+def ends(live: Any, mask: Any, gate: Any, starts: Any, end: int) -> Any:
+    """Return the oldest and the newest event of each window int64[w], -1 for none."""
+    windows = len(starts)
+    oldest, newest = np.full(windows, -1, np.int64), np.full(windows, -1, np.int64)
+    on = switched(live, mask, gate, end)
+    first, last, at = -1, -1, end
+    for w in range(windows):
+        while at > starts[w]:
+            at -= 1
+            if on[at]:
+                first = at
+                if last < 0:
+                    last = at
+        oldest[w], newest[w] = first, last
+    return oldest, newest
+
+
+@kernel(OUT_INTS(INTS, OUT_FLAGS, FLAGS, FLAGS, INTS, INT))
+def distinct(ids: Any, live: Any, mask: Any, gate: Any, starts: Any, end: int) -> Any:
+    """Return how many distinct `ids` each window holds, int64[w]: each is counted at its newest event."""
+    windows = len(starts)
+    counts = np.zeros(windows, np.int64)
+    on = switched(live, mask, gate, end)
+    size = 16
+    while size < 2 * end:
+        size *= 2
+    places = np.full(size, -1, np.int64)
+    at, seen = end, 0
+    for w in range(windows):
+        while at > starts[w]:
+            at -= 1
+            if not on[at]:
+                continue
+            slot = ((ids[at] ^ (ids[at] >> 29)) * 0x9E3779B97F4A7C1) & (size - 1)
+            while places[slot] >= 0 and ids[places[slot]] != ids[at]:
+                slot = (slot + 1) & (size - 1)
+            if places[slot] < 0:
+                places[slot] = at
+                seen += 1
+        counts[w] = seen
+    return counts
+
+
+@kernel(OUT_INTS(OUT_FLAGS, FLAGS, INT, INT, INT))
+def tail(live: Any, mask: Any, start: int, end: int, k: int) -> Any:
+    """Return the places of the newest `k` events of a window, oldest first."""
+    on = switched(live, mask, mask[:0], end)
+    places = np.empty(k, np.int64)
+    at, left = end, k
+    while at > start and left > 0:
+        at -= 1
+        if on[at]:
+            left -= 1
+            places[left] = at
+    return places[left:]
+
+
+def _pick(value: Any) -> Any:
+    values = INTS if value is INT else FLOATS
+    return types.Tuple((types.boolean, value))(values, OUT_FLAGS, FLAGS, FLAGS, INT, INT, FLOAT)
+
+
+@kernel(_pick(INT), _pick(FLOAT))
+def pick(values: Any, live: Any, mask: Any, gate: Any, start: int, end: int, share: float) -> Any:
+    """Return whether a window holds a value, and the least one with at least `share` of them below or at it."""
+    on = switched(live, mask, gate, end)
+    held = np.empty(end - start, values.dtype)
+    count, bad = 0, False
+    for place in range(start, end):
+        if on[place]:
+            held[count] = values[place]
+            bad = bad or not np.isfinite(held[count])
+            count += 1
+    if count == 0:
+        return False, values.dtype.type(0)
+    rank = max(count - INT(np.floor(count - share * count)), 1) - 1
+    found = np.partition(held[:count], rank)[rank]
+    if bad:
+        found = np.nan
+    return True, found

@@ -1,0 +1,361 @@
+"""
+A key's recent events as one entry, from which windows are evaluated when they are read.
+
+    entry   format, 0, epoch, schema hash; number of events, what is there, which columns hold fractions, which hold
+            NULLs, release, 0; then columns, one after another, in the kernel's order of events
+    columns event times; known_from and known_until, where a version is not known at its own time for good; numbers;
+            ids; then a byte an event: pushed, present, filters; then the values that are no numbers, as MessagePack
+
+Which columns there are follows from the view. Numbers and times are int64 or float64, little end first, aligned.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from lifecycle.engine.windows.functions import mask_column
+from lifecycle.engine.windows.schedule import ALWAYS, FOREVER
+from lifecycle.engine.windows.single import Events
+from lifecycle.online.codec import ENTRY, schema_hash
+from lifecycle.online.keys import KeyCodec
+from lifecycle.online.kinds import kind_of
+from lifecycle.times import EPOCH
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from lifecycle.definitions import View
+
+FORMAT = 2
+HEAD = struct.Struct("<6I")
+START = 40  # behind both heads and a byte of padding
+HEAD_AT = START - HEAD.size
+KNOWN_FROM, KNOWN_UNTIL, PUSHED = 1, 2, 4
+_NUMERIC = {
+    "BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "FLOAT", "DOUBLE",
+    "DATE", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE",
+}  # fmt: skip
+_NAIVE_EPOCH = EPOCH.replace(tzinfo=None)
+_DATE_EPOCH = EPOCH.date()
+_PLACED = {"first", "last", "last_k"}
+_IDENTIFIED = {"count_distinct"}
+_VALUED = {"sum", "mean", "min", "max", "var", "std", "rate", "approx_quantile"}
+_CONVERTED: dict[str, Callable[[Any], Any]] = {
+    "BOOLEAN": bool,
+    "DATE": lambda days: _DATE_EPOCH + timedelta(days=days),
+    "TIMESTAMP": lambda us: _NAIVE_EPOCH + timedelta(microseconds=us),
+    "TIMESTAMP WITH TIME ZONE": lambda us: EPOCH + timedelta(microseconds=us),
+}
+
+
+def converter(dtype: str) -> Callable[[Any], Any] | None:
+    """Return what makes a value of DuckDB's type `dtype` from a number, None where the number is the value."""
+    return _CONVERTED.get(dtype)
+
+
+@dataclass(frozen=True)
+class Lot:
+    """
+    Events as arrays of one length, in the kernel's order.
+
+    times, known_from, known_until: int64 microseconds. pushed: uint8. numbers, ids, present, masks: in the codec's
+    order of names. texts: lists of Python values.
+    """
+
+    times: Any
+    known_from: Any
+    known_until: Any
+    pushed: Any
+    numbers: Sequence[Any]
+    ids: Sequence[Any]
+    present: Sequence[Any]
+    masks: Sequence[Any]
+    texts: Sequence[list[Any]]
+
+    def take(self, chosen: Any) -> Lot:
+        """Return the events of a slice."""
+        return Lot(
+            self.times[chosen],
+            self.known_from[chosen],
+            self.known_until[chosen],
+            self.pushed[chosen],
+            [one[chosen] for one in self.numbers],
+            [one[chosen] for one in self.ids],
+            [one[chosen] for one in self.present],
+            [one[chosen] for one in self.masks],
+            [one[chosen] for one in self.texts],
+        )
+
+    def with_(self, other: Lot) -> Lot:
+        """Return these events and others, in order of time and of when they became known."""
+        times = np.concatenate([self.times, other.times])
+        known = np.concatenate([self.known_from, other.known_from])
+        order = np.lexsort((known, times))
+
+        def both(mine: Sequence[Any], others: Sequence[Any]) -> list[Any]:
+            return [np.concatenate(pair)[order] for pair in zip(mine, others, strict=True)]
+
+        places = order.tolist()
+        return Lot(
+            times[order],
+            known[order],
+            np.concatenate([self.known_until, other.known_until])[order],
+            np.concatenate([self.pushed, other.pushed])[order],
+            both(self.numbers, other.numbers),
+            both(self.ids, other.ids),
+            both(self.present, other.present),
+            both(self.masks, other.masks),
+            [[(a + b)[at] for at in places] for a, b in zip(self.texts, other.texts, strict=True)],
+        )
+
+    def since(self, known_after: int) -> Lot:
+        """Return the pushed events that became known after a time."""
+        return _chosen(self, (self.pushed != 0) & (self.known_from > known_after))
+
+
+def _chosen(lot: Lot, chosen: Any) -> Lot:
+    """Return the events where `chosen` is true."""
+    places = np.flatnonzero(chosen).tolist() if lot.texts else []
+    texts = [[one[at] for at in places] for one in lot.texts]
+    return replace(lot.take(chosen) if not lot.texts else replace(lot, texts=()).take(chosen), texts=texts)
+
+
+class EventCodec:
+    """Packs and unpacks the events of one window view."""
+
+    def __init__(self, view: View) -> None:
+        self.view = view
+        self.keys = KeyCodec(view)
+        self.schema = schema_hash(view)
+        self.exclude = True  # an event counts only after its time
+        types = {field.name: field.dtype for field in view.features}
+        placed = {one.column: types[one.name] for one in view.windows if one.function in _PLACED and one.column}
+        placed = {column: _element(dtype, view, column) for column, dtype in placed.items()}
+        texts = {column: dtype for column, dtype in placed.items() if dtype not in _NUMERIC}
+        columns = {one.column for one in view.windows if one.column is not None}
+        valued = {one.column for one in view.windows if one.column is not None and one.function in _VALUED}
+        self.numbers = sorted(valued | (placed.keys() - texts.keys()))
+        identified = [one.column for one in view.windows if one.function in _IDENTIFIED]
+        money = [one.currency for one in view.windows]
+        self.ids = sorted({name for name in (*identified, *money) if name is not None})
+        self.present = sorted(columns)
+        self.masks = sorted({name for name in map(mask_column, view.windows) if name is not None})
+        self.texts = sorted(texts)
+        self._convert = {column: converter(dtype) for column, dtype in placed.items() if column not in texts}
+        self._decode = [kind_of(f"{texts[column]}[]", f"column {column!r}").unpack for column in self.texts]
+        lengths = [one.window_us for one in view.windows]
+        self.reach = None if None in lengths else max(one for one in lengths if one is not None)
+
+    def lot(self, batch: pa.RecordBatch | pa.Table, *, pushed: int | None = None) -> Lot:
+        """
+        Return a batch of `EventQuery.versions` as arrays.
+
+        pushed: microseconds at which all of them become known, for pushed events.
+        """
+        names = set(batch.schema.names)
+        times = _numbers(batch.column("event_timestamp"))
+        count = len(times)
+        known_from, known_until = np.full(count, ALWAYS), np.full(count, FOREVER)
+        if pushed is not None:
+            known_from = np.full(count, pushed)
+        elif "known_from" in names:
+            known_from = _numbers(batch.column("known_from"), ALWAYS)
+            known_until = _numbers(batch.column("known_until"), FOREVER)
+        return Lot(
+            times,
+            known_from,
+            known_until,
+            np.full(count, pushed is not None, np.uint8),
+            [_numbers(batch.column(name)) for name in self.numbers],
+            [_identities(batch.column(name)) for name in self.ids],
+            [_flags(batch.column(name).is_valid()) for name in self.present],
+            [_flags(pc.fill_null(batch.column(name), False)) for name in self.masks],  # noqa: FBT003
+            [batch.column(name).to_pylist() for name in self.texts],
+        )
+
+    def encode(self, lot: Lot, epoch: int, release: int) -> bytes:
+        """Return an entry; `release` is the number of the one that it was written from last."""
+        there = 0
+        parts = [lot.times]
+        if (lot.known_from > lot.times + 1).any():
+            there |= KNOWN_FROM
+            parts.append(lot.known_from)
+        if (lot.known_until != FOREVER).any():
+            there |= KNOWN_UNTIL
+            parts.append(lot.known_until)
+        parts += [*lot.numbers, *lot.ids]
+        if lot.pushed.any():
+            # What was pushed keeps when it became known: a release that has it takes its place.
+            there |= PUSHED
+            parts.append(lot.pushed)
+            if not there & KNOWN_FROM:
+                there |= KNOWN_FROM
+                parts.insert(1, lot.known_from)
+        nulls = 0
+        for at, one in enumerate(lot.present):
+            if not one.all():
+                nulls |= 1 << at
+                parts.append(one)
+        parts += lot.masks
+        fractions = sum(1 << at for at, one in enumerate(lot.numbers) if one.dtype == np.float64)
+        head = ENTRY.pack(FORMAT, 0, epoch, self.schema)
+        texts = [msgspec.msgpack.encode(one) for one in lot.texts]
+        sizes = [len(one).to_bytes(4, "little") for one in texts]
+        return b"".join(
+            (
+                head.ljust(HEAD_AT, b"\0"),
+                HEAD.pack(len(lot.times), there, fractions, nulls, release, 0),
+                *(one.tobytes() for one in parts),
+                *(piece for pair in zip(sizes, texts, strict=True) for piece in pair),
+            )
+        )
+
+    def decode(self, entry: bytes) -> Events:  # noqa: C901 - one pass over the columns, quicker in one piece
+        """Return an entry as the kernel reads it, without a copy."""
+        count, there, fractions, nulls, *_ = HEAD.unpack_from(entry, HEAD_AT)
+        at = START
+        wide = 8 * count
+        load = np.frombuffer
+        times = load(entry, np.int64, count, at)
+        at += wide
+        known_from = known_until = NOTHING
+        if there & KNOWN_FROM:
+            known_from = load(entry, np.int64, count, at)
+            at += wide
+        if there & KNOWN_UNTIL:
+            known_until = load(entry, np.int64, count, at)
+            at += wide
+        numbers, ids, present, masks = {}, {}, {}, {}
+        for place, name in enumerate(self.numbers):
+            numbers[name] = load(entry, np.float64 if fractions >> place & 1 else np.int64, count, at)
+            at += wide
+        for name in self.ids:
+            ids[name] = load(entry, np.int64, count, at)
+            at += wide
+        at += count if there & PUSHED else 0
+        for place, name in enumerate(self.present):
+            if nulls >> place & 1:
+                present[name] = load(entry, np.uint8, count, at)
+                at += count
+        for name in self.masks:
+            masks[name] = load(entry, np.uint8, count, at)
+            at += count
+        values: dict[str, list[Any]] = {}
+
+        def value(column: str, place: int) -> Any:
+            if column in numbers:
+                if column in present and not present[column][place]:
+                    return None
+                number, convert = numbers[column][place].item(), self._convert[column]
+                return number if convert is None else convert(number)
+            if not values:
+                values.update(zip(self.texts, self._texts(entry, at), strict=True))
+            return values[column][place]
+
+        return Events(times, known_from, known_until, numbers, ids, present, masks, value)
+
+    def origin(self, entry: bytes) -> tuple[bool, int]:
+        """Return whether pushed events are among an entry's, and the release it was written from last."""
+        _, there, _, _, release, _ = HEAD.unpack_from(entry, HEAD_AT)
+        return bool(there & PUSHED), release
+
+    def decode_lot(self, entry: bytes) -> Lot:
+        """Return an entry as arrays to merge with others."""
+        count, there, *_ = HEAD.unpack_from(entry, HEAD_AT)
+        found = self.decode(entry)
+        flagged = np.zeros(count, np.uint8)
+        at = START + 8 * count * (1 + bool(there & KNOWN_FROM) + bool(there & KNOWN_UNTIL))
+        at += 8 * count * (len(self.numbers) + len(self.ids))
+        if there & PUSHED:
+            flagged = np.frombuffer(entry, np.uint8, count, at)
+            at += count
+        at += count * (len(found.present) + len(self.masks))
+        return Lot(
+            found.times,
+            found.known_from if len(found.known_from) else np.full(count, ALWAYS),
+            found.known_until if len(found.known_until) else np.full(count, FOREVER),
+            flagged,
+            [found.numbers[name] for name in self.numbers],
+            [found.ids[name] for name in self.ids],
+            [found.present.get(name, np.ones(count, np.uint8)) for name in self.present],
+            [found.masks[name] for name in self.masks],
+            list(self._texts(entry, at)),
+        )
+
+    def _texts(self, entry: bytes, at: int) -> Iterator[list[Any]]:
+        for decode in self._decode:
+            size = int.from_bytes(entry[at : at + 4], "little")
+            yield decode(entry[at + 4 : at + 4 + size])  # type: ignore[misc]
+            at += 4 + size
+
+    def trimmed(self, lot: Lot, at: int) -> Lot:
+        """Return the events that any read from `at` (microseconds) on may need: not those behind the longest window."""
+        kept = lot.known_until > at
+        if self.reach is not None:
+            kept &= lot.times >= at - self.reach
+        if kept.all():
+            return lot
+        return _chosen(lot, kept)
+
+
+NOTHING = np.empty(0, np.int64)
+
+
+def _element(dtype: str, view: View, column: str) -> str:
+    """Return the type of a placed column: `last_k` gives lists of it."""
+    listed = any(one.function == "last_k" and one.column == column for one in view.windows)
+    return dtype.removesuffix("[]") if listed and dtype.endswith("[]") else dtype
+
+
+def _single(column: Any) -> pa.Array:
+    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+
+
+def _numbers(column: Any, missing: int = 0) -> Any:
+    """Return a column as int64 or float64, microseconds for times; `missing` stands for NULL."""
+    array = _single(column)
+    if pa.types.is_dictionary(array.type):
+        array = array.dictionary_decode()
+    if pa.types.is_timestamp(array.type) and array.type.unit != "us":
+        array = array.cast(pa.timestamp("us", array.type.tz))
+    if pa.types.is_date32(array.type):
+        array = array.cast(pa.int32())
+    array = array.cast(pa.float64() if pa.types.is_floating(array.type) else pa.int64())
+    if array.null_count:
+        array = pc.fill_null(array, missing)
+    return np.array(array.to_numpy(zero_copy_only=False))
+
+
+def _flags(column: Any) -> Any:
+    return np.array(_single(column).to_numpy(zero_copy_only=False), dtype=np.uint8)
+
+
+def _identities(column: Any) -> Any:
+    """
+    Return int64 that are equal where the values are, 0 for NULL.
+
+    Whole numbers, times and truth values stand for themselves; floats for their bits; all else for 64 bits of hash,
+    which two of a key's 10,000 values share once in 10^11 keys.
+    """
+    array = _single(column)
+    if pa.types.is_dictionary(array.type):
+        array = array.dictionary_decode()
+    if pa.types.is_floating(array.type):
+        numbers = _numbers(array) + 0.0  # -0.0 and 0.0 are one value
+        return np.where(np.isnan(numbers), np.nan, numbers).view(np.int64)
+    whole = pa.types.is_integer(array.type) or pa.types.is_boolean(array.type)
+    if whole or pa.types.is_timestamp(array.type) or pa.types.is_date32(array.type):
+        return _numbers(array)
+    from pandas.util import hash_array
+
+    coded = array.cast(pa.string()).dictionary_encode()
+    hashed = hash_array(np.array(coded.dictionary.to_pylist(), dtype=object), categorize=False).view(np.int64)
+    return np.append(hashed, 0)[pc.fill_null(coded.indices, len(hashed)).to_numpy(zero_copy_only=False)]
