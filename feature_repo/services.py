@@ -1,6 +1,7 @@
 """What models train on and read: one service per model, with the event it scores."""
 
 from feast import FeatureService
+from on_demand import amount_habit, country_mismatch, device_mismatch, velocity_ratios, verification_age
 from views import (
     card,
     credit,
@@ -58,6 +59,11 @@ fraud_v1 = FeatureService(
         disputes,
         disputes_of_card,
         refunds,
+        amount_habit,
+        country_mismatch,
+        device_mismatch,
+        velocity_ratios,
+        verification_age,
     ],
     description="Scores a charge, before it is made.",
 )
@@ -97,6 +103,7 @@ identity_theft_v1 = FeatureService(
         logins,
         logins_of_device,
         credit_applications,
+        verification_age,
     ],
     description="Scores a login or an identity check.",
 )

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lifecycle.definitions import Definitions, Field, Label, Projection, Service, View, Window
+from lifecycle.definitions import Definitions, Field, Label, OnDemand, Projection, Service, View, Window
 from lifecycle.errors import UsageError
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=8)
@@ -76,7 +76,7 @@ DEFINITIONS = st.builds(
     services=tuples(st.builds(Service, TEXT, PROJECTIONS, tuples(TEXT))),
     labels=LABELS,
     known_time=st.sampled_from(["as_known", "feast"]),
-    on_demand=PAIRS,
+    on_demand=tuples(st.builds(OnDemand, TEXT, TEXT, TEXT, PROJECTIONS, FIELDS, FIELDS)),
     extra=st.dictionaries(TEXT, JSON, max_size=2),
 )
 

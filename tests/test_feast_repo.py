@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from lifecycle.lake import Release
 
 SERVICES = ["charge_sequence_v1", "credit_risk_v1", "fraud_v1", "identity_theft_v1", "lifecycle_v1"]
-CARD = {"card_hash": "k1", "ip_prefix_hash": "i1", "charge_currency": "usd"}
+CARD = {"card_hash": "k1", "ip_prefix_hash": "i1", "charge_currency": "usd", "amount": 500, "ip_country": "DE"}
 KEYS = [
     {"consumer_id": "c1", "device_id": "d1", "payment_method_id": "pm1", **CARD},
     {"consumer_id": "c2", "device_id": "d2", "payment_method_id": "pm1", **CARD, "charge_currency": "eur"},
@@ -333,7 +333,8 @@ def user_repo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the Feast repo of a copied project with a lake, as a user finds it: no environment variable."""
     root = tmp_path_factory.mktemp("project")
     shutil.copy(ROOT / config.FILE_NAME, root)
-    shutil.copytree(ROOT / "feature_repo", root / "feature_repo", ignore=shutil.ignore_patterns("__pycache__"))
+    for folder in ("feature_repo", "transformations"):
+        shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
     make_release(make_lake(config.load(root)), Definitions())
     assert "Created feature view consumer_profile" in feast(root / "feature_repo", "apply")
     return root / "feature_repo"
@@ -385,7 +386,8 @@ def _first_answer(port: int, server: subprocess.Popen[bytes]) -> bytes:
 
 def test_feast_before_the_first_run_says_that_there_is_no_lake(tmp_path):
     shutil.copy(ROOT / config.FILE_NAME, tmp_path)
-    shutil.copytree(ROOT / "feature_repo", tmp_path / "feature_repo", ignore=shutil.ignore_patterns("__pycache__"))
+    for folder in ("feature_repo", "transformations"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
     done = subprocess.run([FEAST, "apply"], cwd=tmp_path / "feature_repo", capture_output=True, text=True, check=False)
     assert done.returncode != 0
     assert "there is no lake" in done.stderr

@@ -176,6 +176,7 @@ def test_a_service_an_alias_and_a_renamed_key(store):
 def test_every_service_of_the_repo_gives_a_frame(store):
     frame = spine(("c1", 20), ("c2", 3)).assign(device_id=["d1", "d2"], payment_method_id=["pm1", None])
     frame = frame.assign(card_hash=["k1", None], ip_prefix_hash=["i1", None], charge_currency=["usd", "eur"])
+    frame = frame.assign(amount=[500, 100], ip_country=["DE", None])
     for service in store.list_feature_services():
         table = store.get_historical_features(frame, service).to_arrow()
         wanted = [field.name for one in service.feature_view_projections for field in one.features]

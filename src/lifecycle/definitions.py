@@ -111,8 +111,39 @@ class Projection:
 
 
 @dataclass(frozen=True)
+class OnDemand:
+    """
+    Features that a function computes, row by row, from a row's features and from what the request brings.
+
+    source: the text of the function's Python module, which is run as it stands, so that a release keeps its
+    meaning when the file moves on. function: its name there; it takes an Arrow table of the inputs' features and
+    the request's columns under their own names, and returns one Arrow array per feature. inputs: the features it
+    reads. request: columns that come with the row: of the spine, or of the entity row online.
+    """
+
+    name: str
+    function: str
+    source: str
+    inputs: tuple[Projection, ...]
+    request: tuple[Field, ...]
+    features: tuple[Field, ...]
+
+    def feature(self, name: str) -> Field:
+        """Return the feature called `name`."""
+        for known in self.features:
+            if known.name == name:
+                return known
+        raise unknown(f"feature of on-demand view {self.name!r}", name, (f.name for f in self.features))
+
+    @property
+    def code_hash(self) -> str:
+        """SHA-256 of the module's text, in hexadecimal."""
+        return hashlib.sha256(self.source.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
 class Service:
-    """A named list of features that a model trains on and reads online."""
+    """A named list of features that a model trains on and reads online; `on_demand` names on-demand views."""
 
     name: str
     projections: tuple[Projection, ...]
@@ -148,7 +179,7 @@ class Definitions:
     services: tuple[Service, ...] = ()
     labels: tuple[Label, ...] = ()
     known_time: KnownTime = "as_known"
-    on_demand: tuple[tuple[str, str], ...] = ()
+    on_demand: tuple[OnDemand, ...] = ()
     extra: dict[str, Any] = field(default_factory=dict)
 
     def view(self, name: str) -> View:
@@ -162,6 +193,10 @@ class Definitions:
     def label(self, name: str) -> Label:
         """Return the label called `name`."""
         return _by_name("label", name, self.labels)
+
+    def on_demand_view(self, name: str) -> OnDemand:
+        """Return the on-demand view called `name`."""
+        return _by_name("on-demand view", name, self.on_demand)
 
     def with_views(self, views: tuple[View, ...]) -> Definitions:
         """Return the same definitions over other views."""
@@ -185,12 +220,12 @@ class Definitions:
             services=tuple(_service(s) for s in given["services"]),
             labels=tuple(Label(**_frozen(x)) for x in given["labels"]),
             known_time=given["known_time"],
-            on_demand=_pairs(given["on_demand"]),
+            on_demand=tuple(_on_demand(one) for one in given["on_demand"]),
             extra=given["extra"],
         )
 
 
-_Named = TypeVar("_Named", View, Service, Label)
+_Named = TypeVar("_Named", View, OnDemand, Service, Label)
 
 
 def _by_name(kind: str, name: str, known: tuple[_Named, ...]) -> _Named:
@@ -198,10 +233,6 @@ def _by_name(kind: str, name: str, known: tuple[_Named, ...]) -> _Named:
         if one.name == name:
             return one
     raise unknown(kind, name, (one.name for one in known))
-
-
-def _pairs(value: list[list[Any]]) -> tuple[Any, ...]:
-    return tuple(tuple(pair) for pair in value)
 
 
 def _frozen(given: dict[str, Any]) -> dict[str, Any]:
@@ -219,6 +250,15 @@ def _view(given: dict[str, Any]) -> View:
         "windows": tuple(Window(**_frozen(w)) for w in given["windows"]),
     }
     return View(**(_frozen(given) | nested))
+
+
+def _on_demand(given: dict[str, Any]) -> OnDemand:
+    nested = {
+        "inputs": tuple(Projection(**_frozen(one)) for one in given["inputs"]),
+        "request": tuple(Field(**one) for one in given["request"]),
+        "features": tuple(Field(**one) for one in given["features"]),
+    }
+    return OnDemand(**(given | nested))
 
 
 def _service(given: dict[str, Any]) -> Service:

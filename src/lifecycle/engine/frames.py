@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lifecycle.engine import asof, labels
+from lifecycle.engine import asof, labels, on_demand
 from lifecycle.engine.grids import between_dates
 from lifecycle.engine.receipts import (
     FORM,
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     from lifecycle.definitions import Definitions, KnownTime, Label
     from lifecycle.engine.asof import Answers
+    from lifecycle.engine.on_demand import Computed
     from lifecycle.engine.selection import Wanted
     from lifecycle.engine.spines import Spine
 
@@ -53,12 +54,15 @@ class _Parts:
     """
     What a frame is laid out of, besides its spine.
 
-    rows: SQL of the spine's rows in the frame, in order, with their labels. features: for each one, in the order
-    asked for, the answers that hold it and its position in them.
+    rows: SQL of the spine's rows in the frame, in order, with their labels. features: for each one, the answers that
+    hold it and its position in them. on_demand: what is computed of them. columns: the features of the frame, in the
+    order asked for.
     """
 
     rows: str
-    features: list[tuple[Answers, int]]
+    features: dict[str, tuple[Answers, int]]
+    on_demand: tuple[Computed, ...]
+    columns: tuple[str, ...]
 
 
 class Frame:
@@ -80,9 +84,18 @@ class Frame:
         rows = _Rows(self._spine)
         for answer in self._session.stream(self._parts.rows):
             wanted = np.asarray(answer.column(0))
-            features = [answers.take(wanted, position) for answers, position in self._parts.features]
-            columns = [*rows.take(wanted), *features, *answer.columns[1:]]
+            spine = rows.take(wanted)
+            found = {name: held.take(wanted, position) for name, (held, position) in self._parts.features.items()}
+            if self._parts.on_demand:
+                found = self._computed(spine, found)
+            columns = [*spine, *(found[name] for name in self._parts.columns), *answer.columns[1:]]
             yield pa.RecordBatch.from_arrays(columns, schema=self.schema)
+
+    def _computed(self, spine: list[pa.Array], found: dict[str, pa.Array]) -> dict[str, pa.Array]:
+        """Return the features with the on-demand ones, which read features and the spine's own columns."""
+        rows = pa.table(dict(zip(self._spine.schema.names, spine, strict=True)) | found)
+        made = on_demand.add(rows, self._parts.on_demand)
+        return found | {name: _one_chunk(made[name]) for one in self._parts.on_demand for name in one.names}
 
     @property
     def table(self) -> pa.Table:
@@ -181,8 +194,9 @@ def training_frame(
     if spine is None:
         spine = _by_dates(session, wanted, mode, start, end)
     given = open_spine(session, spine)
-    made = [*wanted.names, *_label_columns(about, keep_immature=keep_immature)]
+    made = [*wanted.columns, *_label_columns(about, keep_immature=keep_immature)]
     _refuse_clash(given, made)
+    on_demand.require(given.schema.names, wanted.on_demand)
     keys = spine_columns(wanted.selections)
     keys += [one for one, _ in about.join_keys if one not in keys] if about is not None else []
     given.load(session, keys)
@@ -190,7 +204,8 @@ def training_frame(
     if judged is not None and not keep_immature:
         session.run(f"DELETE FROM spine WHERE row IN (SELECT row FROM label WHERE status <> '{labels.MATURE}')")
     answers = asof.join(session, wanted.selections, keys, mode, given.rows)
-    parts = _Parts(_rows_query(about, keep_immature=keep_immature), _places(wanted, answers))
+    places = _places(wanted, answers)
+    parts = _Parts(_rows_query(about, keep_immature=keep_immature), places, wanted.on_demand, wanted.columns)
     schema = _schema(session, given, parts, made)
     request = {
         "features": features if isinstance(features, str) else list(features),
@@ -292,14 +307,13 @@ def _refuse_clash(spine: Spine, made: Sequence[str]) -> None:
         raise UsageError(f"the label and a feature would share the column {', '.join(repeated)}.")
 
 
-def _places(wanted: Wanted, answers: Sequence[Answers]) -> list[tuple[Answers, int]]:
-    """Return, for each feature in the order asked for, the answers that hold it and its position in them."""
-    place = {
+def _places(wanted: Wanted, answers: Sequence[Answers]) -> dict[str, tuple[Answers, int]]:
+    """Return, for each stored or window feature, the answers that hold it and its position in them."""
+    return {
         name: (found, position)
         for found, one in zip(answers, wanted.selections, strict=True)
         for position, name in enumerate(one.names)
     }
-    return [place[name] for name in wanted.names]
 
 
 def _rows_query(label: Label | None, *, keep_immature: bool) -> str:
@@ -311,7 +325,9 @@ def _rows_query(label: Label | None, *, keep_immature: bool) -> str:
 
 
 def _schema(session: Session, spine: Spine, parts: _Parts, made: Sequence[str]) -> pa.Schema:
-    types = [answers.table.schema.types[position] for answers, position in parts.features]
+    kinds = {name: answers.table.schema.types[position] for name, (answers, position) in parts.features.items()}
+    kinds |= {name: kind for one in parts.on_demand for name, kind in one.types.items()}
+    types = [kinds[name] for name in parts.columns]
     types += session.stream(f"{parts.rows} LIMIT 0").schema.types[1:]
     return pa.schema([*spine.schema, *(pa.field(name, dtype) for name, dtype in zip(made, types, strict=True))])
 

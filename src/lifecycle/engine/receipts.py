@@ -84,6 +84,7 @@ class Receipt:
         return shown | {
             "spine": content["spine"]["hash"],
             "definitions": content["definitions_hash"],
+            **{f"code of {one.name}": one.code_hash for one in self.definitions.on_demand},
             "engine": content["engine"],
         }
 
@@ -95,6 +96,7 @@ def used_definitions(definitions: Definitions, wanted: Wanted, label: str | None
         services=(wanted.service,) if wanted.service is not None else (),
         labels=(definitions.label(label),) if label is not None else (),
         known_time=definitions.known_time,
+        on_demand=tuple(one.view for one in wanted.on_demand),
     )
 
 

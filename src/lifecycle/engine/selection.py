@@ -6,12 +6,13 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from lifecycle.engine.on_demand import Computed
 from lifecycle.errors import UsageError, unknown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from lifecycle.definitions import Definitions, Projection, Service, View
+    from lifecycle.definitions import Definitions, OnDemand, Projection, Service, View
 
 
 @dataclass(frozen=True)
@@ -30,11 +31,18 @@ class Selection:
 
 @dataclass(frozen=True)
 class Wanted:
-    """All selections, the output columns in the order asked for, and the service if one was named."""
+    """
+    What was asked for, and the service if one was named.
+
+    names: the columns of stored and window features, in the order asked for. A selection may have further ones,
+    which only on-demand features read. columns: all output columns in the order asked for, on-demand ones besides.
+    """
 
     selections: tuple[Selection, ...]
     names: tuple[str, ...]
     service: Service | None = None
+    on_demand: tuple[Computed, ...] = ()
+    columns: tuple[str, ...] = ()
 
 
 def select(definitions: Definitions, features: str | Sequence[str], *, full_feature_names: bool = False) -> Wanted:
@@ -46,16 +54,22 @@ def select(definitions: Definitions, features: str | Sequence[str], *, full_feat
     service = None
     names_of_services = {one.name for one in definitions.services}
     if isinstance(features, str) and (features in names_of_services or ":" not in features):
-        if features not in names_of_services and features in {one.name for one in definitions.views}:
+        views = {one.name for one in definitions.views} | {one.name for one in definitions.on_demand}
+        if features not in names_of_services and features in views:
             return select(definitions, [features], full_feature_names=full_feature_names)
         service = definitions.service(features)
         selections = [_project(definitions, one, full_feature_names) for one in service.projections]
-        order = [name for one in selections for name in one.names]
+        computed = [_computed(definitions.on_demand_view(one), None, full_feature_names) for one in service.on_demand]
+        order = [name for selection in selections for name in selection.names]
+        order += [name for made in computed for name in made.names]
     else:
         asked = [features] if isinstance(features, str) else list(features)
-        selections, order = _listed(definitions, asked, full_feature_names)
-    _refuse_repeated(selections, full_feature_names)
-    return Wanted(tuple(selections), tuple(order), service)
+        selections, computed, order = _listed(definitions, asked, full_feature_names)
+    _refuse_repeated(selections, computed, full_feature_names)
+    on_demand = {name for one in computed for name in one.names}
+    hidden, computed = _with_inputs(definitions, selections, computed)
+    names = tuple(name for name in order if name not in on_demand)
+    return Wanted((*selections, *hidden), names, service, tuple(computed), tuple(order))
 
 
 def spine_columns(selections: Iterable[Selection]) -> list[str]:
@@ -63,17 +77,55 @@ def spine_columns(selections: Iterable[Selection]) -> list[str]:
     return list(dict.fromkeys(key for one in selections for key in one.spine_keys))
 
 
-def _listed(definitions: Definitions, asked: list[str], full: bool) -> tuple[list[Selection], list[str]]:
+def _listed(
+    definitions: Definitions, asked: list[str], full: bool
+) -> tuple[list[Selection], list[Computed], list[str]]:
+    on_demand = {one.name: one for one in definitions.on_demand}
     by_view: dict[str, list[str]] = {}
     order: list[tuple[str, str]] = []
     for name in asked:
         view_name, _, feature = name.partition(":")
-        view = definitions.view(view_name)
+        view = on_demand.get(view_name) or definitions.view(view_name)
         taken = [view.feature(feature).name] if feature else [one.name for one in view.features]
         by_view.setdefault(view_name, []).extend(one for one in taken if one not in by_view.get(view_name, []))
         order += [(view_name, one) for one in taken if (view_name, one) not in order]
-    selections = [_of_view(definitions.view(name), tuple(taken), full) for name, taken in by_view.items()]
-    return selections, [_name(view, feature, full) for view, feature in order]
+    stored = {name: tuple(taken) for name, taken in by_view.items() if name not in on_demand}
+    selections = [_of_view(definitions.view(name), taken, full) for name, taken in stored.items()]
+    computed = [_computed(on_demand[name], taken, full) for name, taken in by_view.items() if name in on_demand]
+    return selections, computed, [_name(view, feature, full) for view, feature in order]
+
+
+def _computed(view: OnDemand, features: Sequence[str] | None, full: bool) -> Computed:
+    taken = tuple(features) if features is not None else tuple(one.name for one in view.features)
+    return Computed(view, taken, tuple(_name(view.name, one, full) for one in taken))
+
+
+def _with_inputs(
+    definitions: Definitions, selections: Sequence[Selection], computed: Sequence[Computed]
+) -> tuple[list[Selection], list[Computed]]:
+    """Return further selections of what on-demand views read and nobody asked for, and where each input is."""
+    place = {
+        (one.view.name, one.spine_keys, feature): name
+        for one in selections
+        for feature, name in zip(one.features, one.names, strict=True)
+    }
+    hidden: dict[tuple[str, tuple[str, ...]], Selection] = {}
+    located = []
+    for one in computed:
+        inputs = [(field.name, field.name, field.dtype) for field in one.view.request]
+        for projection in one.view.inputs:
+            read = _project(definitions, projection, full=False)
+            for feature in read.features:
+                at = (read.view.name, read.spine_keys, feature)
+                if at not in place:
+                    place[at] = f"{read.view.name}:{','.join(read.spine_keys)}:{feature}"
+                    before = hidden.get(at[:2], replace(read, features=(), names=()))
+                    hidden[at[:2]] = replace(
+                        before, features=(*before.features, feature), names=(*before.names, place[at])
+                    )
+                inputs.append((feature, place[at], read.view.feature(feature).dtype))
+        located.append(replace(one, inputs=tuple(inputs)))
+    return list(hidden.values()), located
 
 
 def _project(definitions: Definitions, projection: Projection, full: bool) -> Selection:
@@ -97,10 +149,11 @@ def _name(view: str, feature: str, full: bool) -> str:
     return f"{view}__{feature}" if full else feature
 
 
-def _refuse_repeated(selections: list[Selection], full: bool) -> None:
-    counted = Counter(name for one in selections for name in one.names)
+def _refuse_repeated(selections: list[Selection], computed: list[Computed], full: bool) -> None:
+    every: list[Selection | Computed] = [*selections, *computed]
+    counted = Counter(name for one in every for name in one.names)
     for name, times in counted.items():
         if times > 1:
-            views = ", ".join(one.view.name for one in selections if name in one.names)
+            views = ", ".join(one.view.name for one in every if name in one.names)
             remedy = "give one of them an alias" if full else "ask for full feature names (view__feature)"
             raise UsageError(f"several features would be called {name!r} (views {views}): {remedy}.")

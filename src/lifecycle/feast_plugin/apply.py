@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from contextlib import redirect_stdout
 from typing import TYPE_CHECKING
 
@@ -41,7 +42,9 @@ def apply(settings: Settings, *, progress: Callable[[str], None] = lambda _: Non
         contents.projects.append(Project(name=config.project, description=config.project_description or ""))
     said = io.StringIO()
     try:
-        with in_repo(settings), redirect_stdout(said):
+        with in_repo(settings), redirect_stdout(said), warnings.catch_warnings():
+            # Feast calls its own form of them experimental; ours are computed by the engine.
+            warnings.filterwarnings("ignore", "On demand feature view is an experimental feature", RuntimeWarning)
             store = FeatureStore(config=config)
             apply_total_with_repo_instance(
                 store, config.project, store.registry, contents, skip_source_validation=False

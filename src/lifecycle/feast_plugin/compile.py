@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import sys
 from typing import TYPE_CHECKING, Any
 
 from feast.feature_view import DUMMY_ENTITY_ID
 
-from lifecycle.definitions import Definitions, Field, Label, Projection, Service, View
+from lifecycle.definitions import Definitions, Field, Label, OnDemand, Projection, Service, View
 from lifecycle.errors import UsageError, unknown
+from lifecycle.feast_plugin.on_demand import compiled, input_types
 from lifecycle.feast_plugin.repo import load_repo_config, on_path, parse
 from lifecycle.feast_plugin.scope import columns_of, relations_of
 from lifecycle.feast_plugin.source import LifecycleSource, column_of
@@ -45,7 +45,7 @@ def compile_repo(settings: Settings, connection: Any) -> Definitions:
         services=tuple(_compile_service(one, features, {o.name for o in on_demand}) for one in services),
         labels=load_labels(settings),
         known_time=load_repo_config(settings).offline_store.known_time,
-        on_demand=tuple((one.name, _code_hash(one)) for one in on_demand),
+        on_demand=tuple(_compile_on_demand(one, {view.name: view for view in views}) for one in on_demand),
     )
 
 
@@ -192,8 +192,14 @@ def _compile_service(service: FeatureService, features: Mapping[str, tuple[str, 
     return Service(name=service.name, projections=tuple(projections), on_demand=named)
 
 
-def _code_hash(view: OnDemandFeatureView) -> str:
-    """Hash what an on-demand view computes, so that a changed function is a changed definition."""
-    code = getattr(view.feature_transformation, "udf_string", "") or ""
-    fields = [(field.name, str(field.dtype)) for field in view.features]
-    return hashlib.sha256(f"{code}\n{fields}".encode()).hexdigest()
+def _compile_on_demand(view: OnDemandFeatureView, views: Mapping[str, View]) -> OnDemand:
+    made = compiled(view)
+    for (name, feature), dtype in input_types(view).items():
+        if name not in views:
+            raise unknown(f"view, read by on-demand view {view.name!r},", name, views)
+        if views[name].feature(feature).dtype != dtype:
+            raise UsageError(
+                f"on-demand view {view.name!r} reads {name}:{feature} as {dtype}, and it is "
+                f"{views[name].feature(feature).dtype}. Declare that type."
+            )
+    return made

@@ -14,15 +14,16 @@ from feast.utils import _strip_version_from_ref, compute_non_entity_date_range
 
 from lifecycle.definitions import Definitions, Projection, Service, View
 from lifecycle.engine import training_frame
-from lifecycle.engine.settle import facts
+from lifecycle.engine.grids import between_dates
+from lifecycle.engine.selection import Selection
 from lifecycle.engine.spines import time_column
-from lifecycle.errors import SpineError, UsageError
+from lifecycle.errors import SpineError
 from lifecycle.feast_plugin.compile import view_of
 from lifecycle.feast_plugin.job import LifecycleRetrievalJob
+from lifecycle.feast_plugin.on_demand import compiled, is_ours
 from lifecycle.feast_plugin.scope import Scope, open_scope
 from lifecycle.feast_plugin.source import LifecycleSource
 from lifecycle.lake.connection import select
-from lifecycle.names import quote
 from lifecycle.times import to_utc
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def historical_job(request: Request, entity_df: pd.DataFrame | str | None) -> Li
         request.config,
         evaluate,
         full_feature_names=request.full_feature_names,
-        on_demand_feature_views=request.on_demand,
+        on_demand_feature_views=[one for one in request.on_demand if not is_ours(one)],
         metadata=RetrievalMetadata(
             features=request.feature_refs,
             keys=[name for name in spine.table.column_names if name != spine.time],
@@ -85,9 +86,11 @@ def _frame(request: Request, scope: Scope, spine: Spine) -> pa.Table:
     views = tuple(_view(request, view, scope) for view in request.feature_views)
     projections = tuple(_projection(request, view) for view in request.feature_views)
     release = scope.release
+    computed = tuple(compiled(view) for view in request.on_demand if is_ours(view))
+    service = Service(_SERVICE, projections, tuple(view.name for view in computed))
     frame = training_frame(
         scope.connection,
-        Definitions(views=views, services=(Service(_SERVICE, projections),), known_time=request.known_time),
+        Definitions(views=views, services=(service,), known_time=request.known_time, on_demand=computed),
         spine.table,
         features=_SERVICE,
         known_time=request.known_time,
@@ -140,6 +143,7 @@ def _features(request: Request, feature_view: FeatureView) -> list[str]:
 def _output_names(request: Request) -> list[str]:
     """Return the features' columns in the order in which they were asked for."""
     views = {view.projection.name_to_use() for view in request.feature_views}
+    views |= {view.name for view in request.on_demand if is_ours(view)}
     names = []
     for ref in request.feature_refs:
         view, feature = ref.split(":", 1)
@@ -179,29 +183,15 @@ def _from_pandas(frame: pd.DataFrame) -> Spine:
 
 
 def _changes(request: Request, scope: Scope) -> pa.Table:
-    """
-    Return (keys, event_timestamp) for each moment of the range at which a state of some view changed.
-
-    As known, a row changes the state once it is both true and known; a row of an `at_t: exclude` source counts
-    just after its own time. Keys that a view does not have are NULL in its rows.
-    """
+    """Return (event_timestamp, keys) for each moment of the range at which a state of some view changed."""
     start, end = compute_non_entity_date_range(request.feature_views, start_date=request.start, end_date=request.end)
-    parts = []
+    selections = []
     for feature_view in request.feature_views:
         view = _view(request, feature_view, scope)
         renamed = feature_view.projection.join_key_map
-        keys = [f"{quote(column)} AS {quote(renamed.get(key, key))}" for key, column in view.join_keys]
-        of = facts(scope.connection, view if request.known_time == "as_known" else replace(view, known_at=None))
-        parts.append(
-            f"SELECT {', '.join([*keys, f'{of.visible} AS {quote(_TIME)}'])} FROM {of.relation} WHERE {of.usable}"
-        )
-    if not parts:
-        raise UsageError("no feature of a stored view is asked for, so there is no range of times to take rows from.")
-    query = f"""
-        SELECT DISTINCT * FROM ({" UNION ALL BY NAME ".join(parts)})
-        WHERE {quote(_TIME)} BETWEEN ? AND ? ORDER BY ALL
-    """
-    return scope.connection.execute(query, [to_utc(start), to_utc(end)]).to_arrow_table()
+        selections.append(Selection(view, (), (), tuple(renamed.get(key, key) for key, _ in view.join_keys)))
+    query = between_dates(scope.connection, selections, request.known_time, to_utc(start), to_utc(end))
+    return scope.connection.execute(query).to_arrow_table()
 
 
 def _utc(value: pa.Scalar) -> datetime | None:
