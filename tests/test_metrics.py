@@ -15,10 +15,12 @@ import pytest
 import yaml
 
 from lifecycle import config
-from lifecycle.definitions import View, Window
 from lifecycle.engine.windows import window_features
 from lifecycle.errors import UsageError
+from lifecycle.feast_plugin.compile import _compile_view
+from lifecycle.feast_plugin.repo import parse
 from lifecycle.lake import Lake, Ledger
+from lifecycle.names import relation
 from lifecycle.pipeline.build import run_dbt
 from lifecycle.pipeline.metrics import keep_metrics, run_metricflow
 from tests.build_rows import settle, write
@@ -26,22 +28,12 @@ from tests.lake_content import release
 
 ROOT = Path(__file__).resolve().parents[1]
 MIDNIGHT = datetime(2025, 2, 15, tzinfo=UTC)
-DAY_US = 86_400_000_000
-WINDOWS = (
-    Window("spend_7d", "sum", "amount", 7 * DAY_US, where="status = 'succeeded'", currency="currency"),
-    Window("charges_7d", "count", None, 7 * DAY_US),
-    Window("failed_7d", "count", None, 7 * DAY_US, where="failed"),
-    Window("spend_30d", "sum", "amount", 30 * DAY_US, where="status = 'succeeded'", currency="currency"),
-)
-VIEW = View(
-    "charges",
-    "features.charge_events",
-    (("consumer_id", "consumer_id"), ("currency", "currency")),
-    "event_timestamp",
-    "known_from",
-    (),
-    windows=WINDOWS,
-)
+# metric: (view of the feature repo, stem of its window feature, days, column that the metric is grouped by)
+CASES = {
+    "spend-7": ("consumer_spend", "spend", 7, "charge__currency"),
+    "charges-7": ("consumer_charges", "charges", 7, None),
+    "disputes-30": ("consumer_disputes", "disputes", 30, None),
+}
 
 
 def versions():
@@ -66,6 +58,11 @@ def versions():
             )  # fmt: skip
             known += timedelta(hours=rng.choice([0.5, 30, 200]))
             at += timedelta(hours=rng.choice([0, 0, -40]))
+        if number % 7 == 0:
+            about = {"id": f"dp_{number}", "charge": f"ch_{number}", "amount": 1, "currency": "usd", "status": "lost"}
+            told = {"event_id": f"evt_d{number}", "type": "charge.dispute.created", "retracted": number % 21 == 0}
+            told |= {"event_timestamp": known, "known_at": known, "content_hash": f"{rng.getrandbits(64):016x}"}
+            made.append(made[-1] | told | {"payload": json.dumps({"object": about})})
     return made
 
 
@@ -75,7 +72,7 @@ def released(tmp_path_factory):
     settings = config.load(ROOT, home=tmp_path_factory.mktemp("metrics"))
     lake = Lake(settings.lake)
     write(lake, settle([one for one in versions() if one["known_at"] <= MIDNIGHT], 1))
-    run_dbt(settings, lake, "run", "--select", "+charges", "days")
+    run_dbt(settings, lake, "run", "--select", "+charges", "+disputes", "+dispute_events", "days")
     with lake.lock():
         connection = lake.connect(write=True)
         snapshot = lake.snapshot(connection)
@@ -99,39 +96,45 @@ def query(folder, *arguments):
         return list(csv.DictReader(file))
 
 
-def features(lake, made, windows):
-    """Return the sum over consumers, by currency, of each window feature at midnight, as known."""
+def features(settings, lake, made, view, feature):
+    """Return a window feature at midnight, as known, summed over consumers: by the view's other key, if it has one."""
+    contents = parse(settings)
     connection = lake.connect(made.snapshot)
-    spine = """
-        SELECT row_number() OVER (ORDER BY consumer_id, currency) - 1 AS row, TIMESTAMPTZ '2025-02-15 00:00:00+00' AS t,
-            consumer_id AS k0, currency AS k1
-        FROM (SELECT DISTINCT consumer_id, currency FROM lake.features.charge_events)
+    entities = {entity.name: entity for entity in contents.entities}
+    declared = next(one for one in contents.feature_views if one.name == view)
+    compiled = _compile_view(declared, entities, connection)
+    keys = [column for _, column in compiled.join_keys]
+    listed = ", ".join(keys)
+    spine = f"""
+        SELECT row_number() OVER (ORDER BY {listed}) - 1 AS row, TIMESTAMPTZ '2025-02-15 00:00:00+00' AS t,
+            {", ".join(f"{key} AS k{place}" for place, key in enumerate(keys))}
+        FROM (SELECT DISTINCT {listed} FROM {relation(compiled.relation)})
     """
-    values = window_features(connection, VIEW, spine, windows=windows).drop_columns("row")
-    connection.register("window_values", values)
-    sums = ", ".join(f"coalesce(sum(v.{one.name}), 0)::BIGINT" for one in windows)
-    rows = connection.execute(
-        f"SELECT s.k1, {sums} FROM ({spine}) AS s POSITIONAL JOIN window_values AS v GROUP BY s.k1"
-    ).fetchall()
+    [window] = [one for one in compiled.windows if one.name == feature]
+    values = window_features(connection, compiled, spine, windows=[window])[feature].to_pylist()
+    other = connection.execute(f"SELECT {'k1' if len(keys) > 1 else 'NULL'} FROM ({spine}) ORDER BY row").fetchall()
     connection.close()
-    return {currency: tuple(found) for currency, *found in rows}
+    sums = {}
+    for (name,), value in zip(other, values, strict=True):
+        sums[name] = sums.get(name, 0) + (value or 0)
+    return sums
 
 
-@pytest.mark.parametrize("days", [7, 30])
-def test_summed_over_consumers_a_feature_at_midnight_is_the_metric_of_the_days_before(released, days):
-    _, lake, made, folder = released
-    windows = [one for one in WINDOWS if one.window_us == days * DAY_US]
-    metrics = [one.name.split("_")[0] for one in windows]
+@pytest.mark.parametrize("case", CASES)
+def test_summed_over_consumers_a_feature_at_midnight_is_the_metric_of_the_days_before(released, case):
+    settings, lake, made, folder = released
+    view, stem, days, group = CASES[case]
     rows = query(
         folder,
-        *("--metrics", ",".join(metrics), "--group-by", "charge__currency"),
+        *("--metrics", stem, "--where", "{{ Entity('consumer') }} is not null"),
         *("--start-time", f"{MIDNIGHT - timedelta(days=days):%Y-%m-%d}"),
         *("--end-time", f"{MIDNIGHT - timedelta(days=1):%Y-%m-%d}"),
+        *(("--group-by", group) if group else ()),
     )
-    told = {row["charge__currency"]: tuple(int(float(row[name])) for name in metrics) for row in rows}
-    assert told.keys() == {"usd", "jpy"}
-    assert all(value > 0 for values in told.values() for value in values)
-    assert told == features(lake, made, windows)
+    told = {row.get(group): int(float(row[stem])) for row in rows}
+    assert told == features(settings, lake, made, view, f"{stem}_{days}d")
+    assert min(told.values()) > 0
+    assert len(told) == (2 if group else 1)
 
 
 def test_the_folder_pins_the_release_read_only(released):
