@@ -19,6 +19,7 @@ from filelock import FileLock, Timeout
 from sqlalchemy.engine import make_url
 
 from lifecycle.errors import LockedError, PlatformError, UsageError
+from lifecycle.lake import macros
 from lifecycle.names import literal
 
 if TYPE_CHECKING:
@@ -122,6 +123,8 @@ class Lake:
         connection = self.engine_connection()
         try:
             connection.execute(self.attach_statement(snapshot, write=write))
+            for statement in () if write else macros.statements():
+                connection.execute(statement)
         except duckdb.Error as error:
             connection.close()
             raise PlatformError(f"the lake at {self.address} cannot be opened: {error}") from error

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from lifecycle.errors import PlatformError, UsageError
+from lifecycle.lake import macros
 from lifecycle.lake.connection import ALIAS
 from lifecycle.names import literal, quote, relation
 
@@ -24,8 +25,8 @@ def export(lake: Lake, release: Release, path: Path, *, force: bool = False) -> 
     """
     Write every table of `release` to the DuckDB file `path`, under the same `schema.table`; views become tables.
 
-    `main.lifecycle_release` names the release in one row. The file appears whole or not at all. Raises
-    UsageError when it exists already (unless `force`) or its folder does not.
+    `main.lifecycle_release` names the release in one row, and the as-of macros are there too. The file appears
+    whole or not at all. Raises UsageError when it exists already (unless `force`) or its folder does not.
     """
     if path.exists() and (not force or not path.is_file()):
         raise UsageError(f"{path} exists already. Choose another name, or replace the file with --force.")
@@ -37,6 +38,8 @@ def export(lake: Lake, release: Release, path: Path, *, force: bool = False) -> 
         connection.execute(f"ATTACH {literal(str(part))} AS {_TARGET}")
         for table in lake.tables(connection):
             _copy(connection, table)
+        for statement in macros.statements(f"MACRO {_TARGET}.main."):
+            connection.execute(statement)
         _sign(connection, release)
         connection.execute(f"DETACH {_TARGET}")
         part.replace(path)
