@@ -62,6 +62,15 @@ def test_steps_compare_who_was_there_with_where_they_are_later():
     ]
 
 
+def test_what_lies_ahead_of_the_observation_has_not_happened():
+    found = exits(STAYS, observed_until=day(7), absorbing=ENDS).to_pylist()
+    assert [tuple(row.values()) for row in found] == [
+        ("current", "late", "moved", 2, 1.0),
+        ("current", None, "censored", 1, None),
+        ("late", None, "censored", 3, None),
+    ]
+
+
 def test_a_stay_that_ended_without_another_is_censored_and_pandas_gives_pandas():
     stays = pd.DataFrame({"consumer_id": ["a"], "state": ["x"], "valid_from": [day(1)], "valid_to": [day(2)]})
     found = exits(stays)

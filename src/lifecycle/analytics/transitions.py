@@ -19,6 +19,7 @@ MOVED, STAYED, CENSORED, ABSORBED = "moved", "stayed", "censored", "absorbed"
 def exits(
     intervals: Any,
     *,
+    observed_until: datetime | None = None,
     key: str = "consumer_id",
     state: str = "state",
     valid_from: str = "valid_from",
@@ -29,7 +30,8 @@ def exits(
     Count where each stay in a state led: the jump matrix, in long form.
 
     intervals: Arrow or pandas, one row per key and stay; `valid_to` NULL while it lasts. absorbing: states that nothing
-    leaves, which the caller knows and the data cannot tell.
+    leaves, which the caller knows and the data cannot tell. observed_until: the last moment for which states are
+    known; what the intervals say of later ones (a state that silence will end) is not counted as having happened.
 
     Returns `from_state`, `to_state`, `outcome`, `stays` int64, `share` double, ordered. outcome: `moved` to another
     state; `censored`, still there when the observation ended (`to_state` NULL); `absorbed`, in an absorbing state for
@@ -38,6 +40,9 @@ def exits(
     state is left.
     """
     rows = frame(intervals, [key, state, valid_from, valid_to]).sort_values([key, valid_from], kind="stable")
+    if observed_until is not None:
+        rows = rows[rows[valid_from] <= observed_until]
+        rows[valid_to] = rows[valid_to].where(rows[valid_to] <= observed_until)
     following = rows[state].shift(-1).where(rows[key].eq(rows[key].shift(-1)) & rows[valid_to].notna())
     outcome = following.notna().map({True: MOVED, False: CENSORED})
     last = rows[state].isin(list(absorbing))
