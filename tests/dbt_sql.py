@@ -10,15 +10,14 @@ import yaml
 PROJECT = Path(__file__).resolve().parents[1] / "dbt_project"
 
 
-def variable(name, default=None):
+def variable(name):
     """Return a variable of the dbt project as dbt_project.yml sets it."""
-    given = yaml.safe_load((PROJECT / "dbt_project.yml").read_text(encoding="utf-8"))["vars"]
-    return given.get(name, default)
+    return yaml.safe_load((PROJECT / "dbt_project.yml").read_text(encoding="utf-8"))["vars"][name]
 
 
-def render(call):
-    """Render one macro call, such as `as_states("versions", "k", ["v"])`."""
+def render(call, **variables):
+    """Render one macro call, such as `as_states("versions", "k", ["v"])`, with these variables before the project's."""
     text = "".join(path.read_text(encoding="utf-8") for path in sorted((PROJECT / "macros").glob("*.sql")))
     environment = jinja2.Environment(extensions=["jinja2.ext.do"], autoescape=False)
-    environment.globals["var"] = variable
+    environment.globals["var"] = lambda name: variables.get(name) or variable(name)
     return environment.from_string(text + "{{ " + call + " }}").render().strip()

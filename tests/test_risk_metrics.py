@@ -6,6 +6,7 @@ import math
 from collections import Counter, defaultdict
 from datetime import UTC, datetime, time, timedelta
 
+import duckdb
 import pytest
 
 from lifecycle import config
@@ -14,6 +15,7 @@ from lifecycle.pipeline.build import run_dbt
 from lifecycle.pipeline.intake import ingest
 from lifecycle.synth import generate
 from tests.conftest import ROOT
+from tests.dbt_sql import render
 
 DELIVERY = timedelta(days=3)
 MODELS = (
@@ -347,3 +349,23 @@ def test_vintages_and_portfolio_equal_a_replay_of_each_account(read, book):
     rows = read("FROM metrics.credit_portfolio")
     assert {(row["month"], row["currency"], row["bucket"]): row["account_count"] for row in rows} == accounts
     assert {(row["month"], row["currency"], row["bucket"]): row["exposure"] for row in rows} == owed
+
+
+@pytest.mark.parametrize(
+    ("zone", "until", "over"),
+    [
+        ("UTC", "2025-09-02 23:59:59+00", False),
+        ("UTC", "2025-09-03 00:00:00+00", True),
+        ("Europe/London", "2025-09-02 22:59:59+00", False),  # July ends an hour before UTC's
+        ("Europe/London", "2025-09-02 23:00:00+00", True),
+        ("America/Los_Angeles", "2025-09-03 07:00:00+00", True),
+        ("America/Los_Angeles", "2025-09-03 06:59:59+00", False),
+    ],
+)
+def test_a_month_is_mature_in_the_reporting_time_zone(zone, until, over):
+    rule = render('is_complete("month", 30)', reporting_time_zone=zone)
+    connection = duckdb.connect()
+    connection.execute("SET TimeZone = 'UTC'")
+    query = f"SELECT {rule} FROM (SELECT DATE '2025-07-01' AS month, TIMESTAMPTZ '{until}' AS observed_until)"
+    assert connection.execute(query).fetchone() == (over,)
+    connection.close()
