@@ -12,9 +12,14 @@ from lifecycle.analytics.tables import frame
 from lifecycle.errors import DataError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
+
+
+PIECE = 1 << 14
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,12 @@ class Histories:
                 "Recency is the time from the first to the last purchase: at most T, and 0 exactly where frequency is."
             )
         return x, recency, age
+
+    def pieces(self) -> Iterator[Histories]:
+        """Yield the histories in pieces that bound what a model needs per history and node."""
+        for begin in range(0, len(self.x), PIECE):
+            part = slice(begin, begin + PIECE)
+            yield Histories(self.x[part], self.recency[part], self.age[part], self.weight[part])
 
     @property
     def customers(self) -> int:

@@ -79,7 +79,11 @@ class ParetoNbd:
 
     def _alive(self, x: Floats, recency: Floats, age: Floats) -> Floats:
         given = np.array([self.r, self.alpha, self.s, self.beta])
-        alive: Floats = expit(_still(given, x, age) - _Left(given, x, recency, age).log)
+        odds = [
+            _still(given, part.x, part.age) - _Left(given, part.x, part.recency, part.age).log
+            for part in Histories(x, recency, age, np.ones_like(x)).pieces()
+        ]
+        alive: Floats = expit(np.concatenate([*odds, []]))
         return alive
 
     def _while_alive(self, x: Floats, age: Floats, time: float | Floats) -> Floats:
@@ -123,6 +127,11 @@ def _still(parameters: Floats, x: Floats, age: Floats) -> Floats:
 
 def _log_likelihood(parameters: Floats, seen: Histories) -> tuple[float, Floats]:
     """Return the log-likelihood summed over customers, and its gradient."""
+    parts = [_of_piece(parameters, part) for part in seen.pieces()]
+    return sum(value for value, _ in parts), np.sum([slope for _, slope in parts], axis=0)
+
+
+def _of_piece(parameters: Floats, seen: Histories) -> tuple[float, Floats]:
     r, alpha, s, beta = parameters
     x, age, weight = seen.x, seen.age, seen.weight
     still, left = _still(parameters, x, age), _Left(parameters, x, seen.recency, age)
