@@ -201,7 +201,7 @@ def test_online_values_equal_the_frame_at_the_materialization_time(settings, ser
 
 
 def test_values_come_with_time_age_and_status(settings, serving):  # noqa: ARG001
-    [read] = online(settings, "fraud_v1", [{"consumer_id": "c1"}])
+    [read] = online(settings, "fraud_v1", [{key: one for key, one in KEYS[0].items() if key != "payment_method_id"}])
     amount = read["last_charge_amount"]
     assert (amount.value, amount.event_timestamp, amount.status) == (400, day(4), "PRESENT")
     assert amount.age == WATERMARK - day(4)
@@ -336,7 +336,7 @@ def user_repo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for folder in ("feature_repo", "transformations"):
         shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
     make_release(make_lake(config.load(root)), Definitions())
-    assert "Created feature view consumer_profile" in feast(root / "feature_repo", "apply")
+    assert "Deploying infrastructure for consumer_profile" in feast(root / "feature_repo", "apply")
     return root / "feature_repo"
 
 

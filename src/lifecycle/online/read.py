@@ -20,6 +20,7 @@ from lifecycle.engine.windows.single import Single
 from lifecycle.errors import UsageError
 from lifecycle.online.backend import CLOCK
 from lifecycle.online.codec import BIAS, DELETED, ENTRY, ROW, SCHEMA, Codec
+from lifecycle.online.computed import computed
 from lifecycle.online.events import EventCodec, converter
 from lifecycle.online.rows import row_at
 from lifecycle.online.store import Clock
@@ -72,14 +73,17 @@ NOT_FOUND = Answer("NOT_FOUND", None, None, 0)
 class Row(Mapping[str, OnlineValue]):
     """One key's features by output name, in the order asked for, made when looked at."""
 
-    __slots__ = ("_answers", "_reader", "t")
+    __slots__ = ("_answers", "_computed", "_reader", "t")
 
-    def __init__(self, reader: Reader, answers: list[Answer], t: int) -> None:
+    def __init__(self, reader: Reader, answers: list[Answer], t: int, computed: dict[str, Any] | None = None) -> None:
         self._reader = reader
         self._answers = answers
+        self._computed = computed
         self.t = t
 
     def __getitem__(self, name: str) -> OnlineValue:
+        if self._computed is not None and name in self._computed:
+            return OnlineValue(self._computed[name], None, None, "PRESENT", self._reader.definitions.hash)
         part, position = self._reader.places[name]
         status, values, event, release = self._answers[part]
         definition = self._reader.parts[part].definition
@@ -101,7 +105,11 @@ class Row(Mapping[str, OnlineValue]):
         made: dict[str, Any] = {}
         for part, (_, values, _, _) in zip(self._reader.parts, self._answers, strict=True):
             made.update(part.nothing if values is None else zip(part.names, values, strict=True))
-        return made
+        if self._computed is None:
+            return made
+        # Features that only on-demand ones read are left out.
+        made |= self._computed
+        return {name: made[name] for name in self._reader.places}
 
 
 class Part:
@@ -212,7 +220,9 @@ class Reader:
         self.definitions = definitions
         self.parts = [part_of(one) for one in wanted.selections]
         by_name = {name: (at, i) for at, one in enumerate(self.parts) for i, name in enumerate(one.names)}
-        self.places = {name: by_name[name] for name in wanted.names}
+        self.places = {name: by_name.get(name, (0, 0)) for name in wanted.columns}
+        self._read_names = by_name
+        self._on_demand = wanted.on_demand
         self._spaces: tuple[int, list[Space]] | None = None
 
     def read(self, keys: Sequence[Mapping[str, Any]], t: datetime | None = None) -> list[Row]:
@@ -239,7 +249,21 @@ class Reader:
             [part.answer(None if key is None else next(entries), at) for key in column]
             for part, column in zip(self.parts, wanted, strict=True)
         ]
-        return [Row(self, list(answers), at) for answers in zip(*columns, strict=True)]
+        if not self._on_demand:
+            return [Row(self, list(answers), at) for answers in zip(*columns, strict=True)]
+        return self._with_computed(columns, keys, at)
+
+    def _with_computed(self, columns: list[list[Answer]], keys: Sequence[Mapping[str, Any]], at: int) -> list[Row]:
+        def read(name: str) -> list[Any] | None:
+            if name not in self._read_names:
+                return None
+            part, position = self._read_names[name]
+            return [None if one.values is None else one.values[position] for one in columns[part]]
+
+        made = computed(self._on_demand, read, keys)
+        each = [dict(zip(made, row, strict=True)) for row in zip(*made.values(), strict=True)]
+        found = zip(*columns, strict=True) if columns else [()] * len(keys)
+        return [Row(self, list(answers), at, one) for answers, one in zip(found, each, strict=True)]
 
     def _encode(self, part: Part | WindowPart, space: Space, keys: Sequence[Mapping[str, Any]]) -> list[bytes | None]:
         encode, prefix, names = part.codec.keys.one, space.prefix, part.key_names
