@@ -55,6 +55,15 @@ def test_the_plain_interval_is_greenwoods(case):
     np.testing.assert_allclose(ours["upper"], np.clip(survival + error, 0, 1), rtol=0, atol=1e-9)
 
 
+def test_the_median_is_reached_where_half_have_had_the_event():
+    # As a product of ratios, survival after 104 of 208 events is 0.5000000000000001.
+    curve = kaplan_meier(pd.DataFrame({"duration": np.arange(1, 209), "observed": True}))
+    assert curve["survival"][104] > 0.5
+    assert quantile_time(curve) == 104
+    never = pa.table({"duration": [1, 2], "observed": [False, False]})
+    assert quantile_time(kaplan_meier(never)) == np.inf
+
+
 def test_groups_have_curves_of_their_own_in_arrow():
     table = pa.table({"country": ["DE", "FR", "DE"], "days": [1, 2, 3], "verified": [True, False, False]})
     made = kaplan_meier(table, duration="days", observed="verified", by=["country"])

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 INTERVALS = ("log-log", "plain")
+ROUNDING = 1e-10
 
 
 def kaplan_meier(
@@ -64,7 +65,8 @@ def kaplan_meier(
 def quantile_time(curve: Any, share: float = 0.5) -> float:
     """Return the first time by which the event has come for `share` (the median); infinity where it never has."""
     rows = frame(curve, ["time", "survival"])
-    reached = rows.loc[rows["survival"] <= 1 - share, "time"]
+    # A product of ratios that is one half may come out a few bits above it.
+    reached = rows.loc[rows["survival"] <= 1 - share + ROUNDING, "time"]
     return float(reached.min()) if len(reached) else float("inf")
 
 
