@@ -77,6 +77,14 @@ def test_groups_have_curves_of_their_own_in_arrow():
     ]
 
 
+def test_groups_have_medians_of_their_own():
+    table = pd.DataFrame({"group": ["a", "a", "b"], "duration": [5, 6, 1], "observed": [True, True, True]})
+    curves = kaplan_meier(table, by=["group"])
+    assert quantile_time(curves[curves["group"] == "a"]) == 5
+    with pytest.raises(DataError, match="several groups"):
+        quantile_time(curves)
+
+
 def test_durations_must_be_known_and_not_negative():
     for wrong in (-1.0, np.nan, np.inf):
         with pytest.raises(DataError, match="1 of 2 rows have no duration of 0 or more"):

@@ -63,8 +63,16 @@ def kaplan_meier(
 
 
 def quantile_time(curve: Any, share: float = 0.5) -> float:
-    """Return the first time by which the event has come for `share` (the median); infinity where it never has."""
+    """
+    Return the first time by which the event has come for `share` (the median); infinity where it never has.
+
+    Raises DataError for the curves of several groups at once.
+    """
     rows = frame(curve, ["time", "survival"])
+    if not rows["time"].is_monotonic_increasing:
+        raise DataError(
+            "these are the curves of several groups, and each has its own median. Take the rows of one group."
+        )
     # A product of ratios that is one half may come out a few bits above it.
     reached = rows.loc[rows["survival"] <= 1 - share + ROUNDING, "time"]
     return float(reached.min()) if len(reached) else float("inf")
