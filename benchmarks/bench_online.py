@@ -3,6 +3,7 @@ The online store beside Feast's stock SQLite store: filling and reading, answers
 
     python benchmarks/bench_online.py --scale 0.02     20,000 keys, under a minute
     python benchmarks/bench_online.py                  a million keys
+    python benchmarks/bench_online.py --scale 10 --parts fill      ten million keys, filled only: peak memory
 
 Ours is timed from the lake to synced bytes. Feast is timed from an Arrow table in memory to SQLite (its own
 conversion and write, 5,000 rows a batch), on fewer rows, since its rate does not depend on their number.
@@ -24,7 +25,7 @@ from functools import partial
 from pathlib import Path
 
 from lifecycle.config import LakeSettings
-from lifecycle.definitions import Definitions, Field, View
+from lifecycle.definitions import Definitions, Field, View, Window
 from lifecycle.engine import settle
 from lifecycle.lake import Lake, Release
 from lifecycle.online import Reader, materialize, open_store
@@ -35,21 +36,29 @@ from tests.online_cases import PASSWORD, redis_server
 START = datetime(2026, 1, 1, tzinfo=UTC)
 AT = START + timedelta(days=30)
 FEAST_BATCH = 5_000
+OURS = "lifecycle.feast_plugin.online_store.LifecycleOnlineStore"
 READS = {1: 2_000, 10: 500, 100: 100}
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scale", type=float, default=1.0, help="1 is a million keys")
+    parser.add_argument("--parts", nargs="*", default=["fill", "read", "views", "windows"], help="what to measure")
     parser.add_argument("--features", type=int, nargs="*", default=[10, 50, 200], help="features of the read tests")
-    scale = parser.parse_args().scale
-    widths = parser.parse_args().features
+    given = parser.parse_args()
+    scale, widths = given.scale, given.features
     warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        filling(folder / "filling", int(1_000_000 * scale), int(20_000 * min(1.0, scale * 10)))
-        for width in widths:
-            reading(folder / f"read{width}", width, int(20_000 * min(1.0, scale * 10)))
+        few = int(20_000 * min(1.0, scale * 10))
+        if "fill" in given.parts:
+            filling(folder / "filling", int(1_000_000 * scale), few)
+        for width in widths if "read" in given.parts else ():
+            reading(folder / f"read{width}", width, few)
+        if "views" in given.parts:
+            reading(folder / "views", 50, few, views=5)
+        if "windows" in given.parts:
+            windows(folder / "windows")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"\npeak memory of this process, Feast included: {peak:.2f} GiB")
 
@@ -57,7 +66,7 @@ def main():
 def filling(folder, keys, feast_keys):
     print(f"materialize {keys:,} keys x 10 features (Feast: {feast_keys:,} keys)")
     lake, release, table = make_lake(folder, keys, 10)
-    feast = Feast(folder, table.slice(0, feast_keys), 10)
+    feast = Feast(folder / "feast", table.slice(0, feast_keys), release.definitions.views)
     base = feast_keys / timed(feast.write)
     report("Feast SQLite, first", base)
     report("Feast SQLite, again", again := feast_keys / timed(feast.write))
@@ -75,10 +84,17 @@ def filling(folder, keys, feast_keys):
             store.close()
 
 
-def reading(folder, width, keys):
-    print(f"\nread {width} features of {keys:,} keys, median microseconds")
+def reading(folder, width, keys, views=1):
+    print(f"\nread {width} features in {views} view(s) of {keys:,} keys, median microseconds")
     lake, release, table = make_lake(folder, keys, width)
-    feast = Feast(folder, table, width)
+    each = width // views
+    names = [f"state{at}" if views > 1 else "state" for at in range(views)]
+    [whole] = release.definitions.views
+    parts = [
+        replace(whole, name=name, features=whole.features[at * each : (at + 1) * each]) for at, name in enumerate(names)
+    ]
+    release = replace(release, definitions=Definitions(tuple(parts)))
+    feast = Feast(folder / "feast", table, parts)
     feast.write()
     with redis(folder) as address:
         readers = {}
@@ -88,17 +104,70 @@ def reading(folder, width, keys):
                 connection = lake.connect(release.snapshot)
                 materialize(store, connection, release)
                 connection.close()
-                readers[title] = Reader(store, release.definitions, "state")
+                reader = Reader(store, release.definitions, names)
+                readers[title] = partial(ours, reader)
+                through = {"type": OURS, "place": str(place)}
+                readers[f"{title} by Feast"] = Feast(folder / f"feast {title}", table, parts, through).read
         chance = random.Random(1)
         for size, times in READS.items():
             asked = [[f"cus_{chance.randrange(keys)}" for _ in range(size)] for _ in range(times)]
             base = median(feast.read, asked[: max(20, times // 10)])
-            line = f"  {size:>3} keys: Feast {base:>9,.0f}"
-            for title, reader in readers.items():
-                assert ours(reader, asked[0]) == feast.read(asked[0]), "answers differ"
-                mine = median(lambda some, reader=reader: ours(reader, some), asked)
-                line += f"   {title} {mine:>8,.1f} ({base / mine:>5.1f} x)"
-            print(line)
+            print(f"  {size:>3} keys: Feast {base:>9,.0f}")
+            for title, read in readers.items():
+                assert read(asked[0]) == feast.read(asked[0]), "answers differ"
+                mine = median(read, asked)
+                print(f"            {title:<15} {mine:>9,.1f} ({base / mine:>5.1f} x)")
+
+
+def windows(folder):
+    """4 windows x 5 aggregates evaluated as they are read, beside a plain row of one feature."""
+    print("\nwindows at read time, 4 x 5 aggregates, one key, median microseconds")
+    lake = Lake(LakeSettings(folder / "lake", memory_limit="1GiB"))
+    sizes = (50, 500, 5_000)
+    day = 86_400_000_000
+    with lake.lock():
+        connection = lake.connect(write=True)
+        connection.execute("CREATE SCHEMA lake.features")
+        for size in sizes:
+            connection.execute(
+                f"CREATE TABLE lake.features.events{size} AS SELECT 'cus_' || k AS consumer_id, ?::TIMESTAMPTZ + "
+                f"INTERVAL 1 SECOND * (i * {29 * 86400 // size}) AS event_timestamp, (i * 7919 % 10007)::BIGINT "
+                f"AS amount, 'm' || (i % 37) AS merchant FROM range({size}) AS e(i), range(100) AS c(k)",
+                [START],
+            )
+        connection.execute(
+            "CREATE TABLE lake.features.plain AS SELECT DISTINCT consumer_id, event_timestamp, event_timestamp AS "
+            "known_at, false AS deleted, 1::BIGINT AS one FROM lake.features.events50"
+        )
+        common = {"join_keys": (("consumer_id", "consumer_id"),), "event_timestamp": "event_timestamp"}
+        keys = (Field("consumer_id", "VARCHAR"),)
+        functions = {"count": None, "sum": "amount", "mean": "amount", "max": "amount", "count_distinct": "merchant"}
+        made = tuple(
+            Window(f"{name}_{days}d", name, column, days * day)
+            for name, column in functions.items()
+            for days in (1, 7, 14, 30)
+        )
+        types = tuple(Field(one.name, "DOUBLE" if one.function == "mean" else "BIGINT") for one in made)
+        views = [
+            View(f"w{n}", f"features.events{n}", known_at=None, features=types, keys=keys, windows=made, **common)
+            for n in sizes
+        ]
+        plain = View(
+            "plain", "features.plain", known_at="known_at", features=(Field("one", "BIGINT"),), keys=keys, **common
+        )
+        views.append(settle(connection, plain))
+        release = Release(1, AT, 1, "", lake.snapshot(connection), {"bench": AT}, Definitions(tuple(views)))
+        connection.close()
+    store = open_store(folder / "lmdb")
+    connection = lake.connect(release.snapshot)
+    materialize(store, connection, release)
+    connection.close()
+    asked = [[f"cus_{at % 100}"] for at in range(2_000)]
+    base = median(partial(ours, Reader(store, release.definitions, "plain")), asked)
+    print(f"  plain row {base:.1f}")
+    for size in sizes:
+        mine = median(partial(ours, Reader(store, release.definitions, f"w{size}")), asked)
+        print(f"  {size:>5} events {mine:>8.1f} ({mine - base:+.1f})")
 
 
 def ours(reader, keys):
@@ -150,15 +219,14 @@ def make_lake(folder, keys, width):
 
 
 class Feast:
-    """Feast's own store, provider and API over SQLite."""
+    """Feast's own provider and API over SQLite, or over our store."""
 
-    def __init__(self, folder, table, width):
+    def __init__(self, folder, table, views, online=None):
         import pyarrow.parquet as pq
         from feast import Entity, FeatureStore, FeatureView, FileSource, RepoConfig, ValueType
         from feast import Field as FeastField
         from feast.types import Float64, Int64
 
-        folder = folder / "feast"
         folder.mkdir()
         pq.write_table(table, folder / "state.parquet")
         self.table = table
@@ -167,21 +235,27 @@ class Feast:
                 project="bench",
                 provider="local",
                 registry=str(folder / "registry.db"),
-                online_store={"type": "sqlite", "path": str(folder / "online.db")},
+                online_store=online or {"type": "sqlite", "path": str(folder / "online.db")},
                 entity_key_serialization_version=3,
             )
         )
         entity = Entity(name="consumer", join_keys=["consumer_id"], value_type=ValueType.STRING)
-        self.view = FeatureView(
-            name="state",
-            entities=[entity],
-            ttl=timedelta(0),
-            schema=[FeastField(name=f"f{at}", dtype=Int64 if at % 2 else Float64) for at in range(width)],
-            source=FileSource(path=str(folder / "state.parquet"), timestamp_field="event_timestamp"),
-        )
-        self.store.apply([entity, self.view])
-        self.features = [f"state:f{at}" for at in range(width)]
-        self.view = self.store.get_feature_view("state")
+        types = {"BIGINT": Int64, "DOUBLE": Float64}
+        made = [
+            FeatureView(
+                name=view.name,
+                entities=[entity],
+                ttl=timedelta(0),
+                schema=[FeastField(name=one.name, dtype=types[one.dtype]) for one in view.features],
+                source=FileSource(
+                    name=f"source {view.name}", path=str(folder / "state.parquet"), timestamp_field="event_timestamp"
+                ),
+            )
+            for view in views
+        ]
+        self.store.apply([entity, *made])
+        self.features = [f"{view.name}:{one.name}" for view in views for one in view.features]
+        self.views = [self.store.get_feature_view(view.name) for view in views]
 
     def write(self):
         from feast import ValueType
@@ -190,8 +264,9 @@ class Feast:
         provider = self.store._get_provider()  # noqa: SLF001
         for start in range(0, len(self.table), FEAST_BATCH):
             for batch in self.table.slice(start, FEAST_BATCH).combine_chunks().to_batches():
-                rows = _convert_arrow_to_proto(batch, self.view, {"consumer_id": ValueType.STRING})
-                provider.online_write_batch(self.store.config, self.view, rows, None)
+                for view in self.views:
+                    rows = _convert_arrow_to_proto(batch, view, {"consumer_id": ValueType.STRING})
+                    provider.online_write_batch(self.store.config, view, rows, None)
 
     def read(self, keys):
         found = self.store.get_online_features(self.features, [{"consumer_id": key} for key in keys]).to_dict()

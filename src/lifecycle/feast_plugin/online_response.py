@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from feast.online_response import TIMESTAMP_POSTFIX, OnlineResponse
 from feast.protos.feast.serving.ServingService_pb2 import FieldStatus, GetOnlineFeaturesResponse
@@ -29,35 +28,53 @@ STATUSES = {
 Vector = GetOnlineFeaturesResponse.FeatureVector
 
 
-@dataclass(frozen=True)
-class Block:
+class Shape:
     """
-    One view's answers for all keys.
+    One view's part of an answer.
 
     names: of its features, as the caller sees them. places: where in an answer's values each stands, None where the
     store holds no such feature. forms: how its values look in Feast.
     """
 
-    names: Sequence[str]
-    places: Sequence[int | None]
-    forms: Sequence[Form | None]
+    def __init__(self, names: Sequence[str], places: Sequence[int | None], forms: Sequence[Form | None]) -> None:
+        self.names = names
+        self.places = places
+        self.forms = forms
+        self.whole = list(places) == list(range(len(names)))
+        self.width = len([place for place in places if place is not None])
+        self.nothing = (None,) * self.width
+        pairs = zip(names, forms, strict=True)
+        self.converted = [(name, form.to_python) for name, form in pairs if form is not None and form.to_python]
+
+
+class Block(NamedTuple):
+    """One view's answers for all keys."""
+
+    shape: Shape
     answers: Sequence[Answer]
+
+    @property
+    def names(self) -> Sequence[str]:
+        """The features' names, as the caller sees them."""
+        return self.shape.names
 
     def columns(self) -> list[list[Any]]:
         """Return stored values by feature, None where there is none."""
-        if not self.answers:
-            return [[] for _ in self.names]
-        width = len([place for place in self.places if place is not None])
-        nothing = (None,) * width
-        held = list(zip(*(one.values or nothing for one in self.answers), strict=True))
-        return [[None] * len(self.answers) if place is None else list(held[place]) for place in self.places]
+        shape, answers = self.shape, self.answers
+        if shape.whole and len(answers) == 1:
+            return [[value] for value in answers[0].values or shape.nothing]
+        if not answers:
+            return [[] for _ in shape.names]
+        held = [list(one) for one in zip(*(one.values or shape.nothing for one in answers), strict=True)]
+        if shape.whole:
+            return held
+        return [[None] * len(answers) if place is None else held[place] for place in shape.places]
 
     def plain(self) -> dict[str, list[Any]]:
         """Return the values as Feast's own `to_dict` gives them."""
-        made = dict(zip(self.names, self.columns(), strict=True))
-        for name, form in zip(self.names, self.forms, strict=True):
-            if form is not None and form.to_python is not None:
-                made[name] = [None if one is None else form.to_python(one) for one in made[name]]
+        made = dict(zip(self.shape.names, self.columns(), strict=True))
+        for name, convert in self.shape.converted:
+            made[name] = [None if one is None else convert(one) for one in made[name]]
         return made
 
     def seconds(self) -> list[int]:
@@ -74,7 +91,7 @@ class Block:
                 moment.FromMicroseconds(one.event)
         statuses = [STATUSES[one.status] for one in self.answers]
         made = []
-        for column, form in zip(self.columns(), self.forms, strict=True):
+        for column, form in zip(self.columns(), self.shape.forms, strict=True):
             values = [missing if one is None or form is None else form.to_value(one) for one in column]
             made.append(Vector(values=values, statuses=statuses, event_timestamps=times))
         return made

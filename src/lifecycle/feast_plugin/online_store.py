@@ -70,7 +70,7 @@ class LifecycleOnlineStore(OnlineStore):
     """Feast's interface; see the module's docstring for what a read means."""
 
     def __init__(self) -> None:
-        self._tables: dict[tuple[str, str], Tables] = {}
+        self._tables: dict[tuple[Any, ...], Tables] = {}
         self._plans: dict[int, tuple[Any, Plan]] = {}
 
     @property
@@ -80,10 +80,11 @@ class LifecycleOnlineStore(OnlineStore):
 
     def tables(self, config: RepoConfig) -> Tables:
         """Return the opened store of a Feast configuration."""
-        name = place_of(config)
-        if name not in self._tables:
-            self._tables[name] = Tables(open_store(*name))
-        return self._tables[name]
+        given = config.online_store
+        asked = (config.project, config.repo_path, given.place, given.path, given.project)
+        if asked not in self._tables:
+            self._tables[asked] = Tables(open_store(*place_of(config)))
+        return self._tables[asked]
 
     def online_write_batch(
         self, config: RepoConfig, table: FeatureView, data: Written, progress: Callable[[int], Any] | None

@@ -12,7 +12,7 @@ from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.value_type import ValueType
 
 from lifecycle.engine.selection import Selection
-from lifecycle.feast_plugin.online_response import Block
+from lifecycle.feast_plugin.online_response import Block, Shape
 from lifecycle.feast_plugin.online_values import SERIALIZED, Value, form_of, key_value, ttl_of, view_of
 from lifecycle.online.backend import CLOCK
 from lifecycle.online.codec import schema_hash
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from feast import FeatureView
 
     from lifecycle.definitions import View
-    from lifecycle.feast_plugin.online_values import Form
     from lifecycle.online import OnlineStore
     from lifecycle.online.codec import Columns
     from lifecycle.online.store import Catalog
@@ -62,8 +61,7 @@ class Bound:
     prefix: bytes
     live: bool
     keys: tuple[str, ...]
-    places: list[int | None]
-    forms: list[Form | None]
+    shape: Shape
 
     def encode(self, columns: Keys, count: int) -> list[bytes | None]:
         """Return the store's keys of `count` rows, None where a key can match nothing."""
@@ -170,7 +168,8 @@ class Plan:
         table, names = self.grouped[at]
         space = catalog.of(table.name).serving
         if space is None:
-            return Bound(None, b"", True, (), [None] * len(names), [None] * len(names))  # noqa: FBT003
+            nothing = [None] * len(names)
+            return Bound(None, b"", live=True, keys=(), shape=Shape(self.names[at], nothing, nothing))
         view = replace(space.definition_of_view(), ttl_us=ttl_of(table))
         types = {field.name: field.dtype for field in view.features}
         kinds = kinds_of(table)
@@ -181,8 +180,11 @@ class Plan:
             prefix=space.prefix,
             live=not space.release,
             keys=keys,
-            places=[held.index(name) if name in types else None for name in names],
-            forms=[form_of(types[name], kinds[name]) if name in types else None for name in names],
+            shape=Shape(
+                self.names[at],
+                [held.index(name) if name in types else None for name in names],
+                [form_of(types[name], kinds[name]) if name in types else None for name in names],
+            ),
         )
 
 
@@ -222,12 +224,12 @@ class Tables:
         entries = iter(found)
         next(entries)
         blocks = []
-        for one, column, names in zip(bound, wanted, plan.names, strict=True):
+        for one, column in zip(bound, wanted, strict=True):
             answers = [NOT_FOUND] * count
             if one.part is not None:
                 answer, t = one.part.answer, now if one.live else mark
                 answers = [answer(None if key is None else next(entries), t) for key in column]
-            blocks.append(Block(names, one.places, one.forms, answers))
+            blocks.append(Block(one.shape, answers))
         return blocks
 
 

@@ -102,8 +102,12 @@ class Row(Mapping[str, OnlineValue]):
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values by name, NULL where there is none; the quickest way to a model's input."""
+        parts = self._reader.parts
+        if len(parts) == 1 and self._computed is None:
+            values = self._answers[0].values
+            return dict(parts[0].nothing if values is None else zip(parts[0].names, values, strict=True))
         made: dict[str, Any] = {}
-        for part, (_, values, _, _) in zip(self._reader.parts, self._answers, strict=True):
+        for part, (_, values, _, _) in zip(parts, self._answers, strict=True):
             made.update(part.nothing if values is None else zip(part.names, values, strict=True))
         if self._computed is None:
             return made
