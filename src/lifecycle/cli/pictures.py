@@ -41,9 +41,9 @@ def leakage(audit: Audit, path: Path) -> None:
     axes.barh(places, [one["auc_known"] - 0.5 for one in rows], 0.4, left=0.5, color="#30638e", label="as known at t")
     for place, one in zip(places, rows, strict=True):
         text = f"{one['share']:.1%} of rows changed"
-        axes.text(one["auc_naive"] + 0.005, place, text, va="center", fontsize=8, color="0.35")
+        axes.text(max(one["auc_naive"], one["auc_known"]) + 0.005, place, text, va="center", fontsize=8, color="0.35")
     axes.set_yticks(places, [one["feature"] for one in rows])
-    axes.set_xlim(0.5, 1.1)
+    axes.set_xlim(0.5, 1.12)
     axes.set_xticks([0.5, 0.6, 0.7, 0.8, 0.9, 1.0])
     axes.grid(visible=False, axis="y")
     axes.legend(frameon=False, loc="lower right")

@@ -107,18 +107,15 @@ def audit(
     asked = _Naive(connection, definitions, known.select([*keys, time]), time, tuple(mistakes), full_feature_names)
     naive = asked.columns(_projections(definitions, features, selections), selections)
     truth = None if label is None else known[label].combine_chunks().to_numpy(zero_copy_only=False).astype(np.bool_)
-    found, listed = [], []
-    for selection in selections:
-        for feature, name in zip(selection.features, selection.names, strict=True):
-            pair = _Pair(name, selection.view, feature, _whole(known[name]), naive[name])
-            found.append(pair.measure(truth))
-            listed.append(pair.worst(worst, known.select([*keys, time]), truth, label))
+    pairs = [_Pair(name, of.view, _whole(known[name]), naive[name]) for of in selections for name in of.names]
+    listed = [one.worst(worst, known.select([*keys, time]), truth, label) for one in pairs]
+    found = pa.Table.from_pylist([one.measure(truth) for one in pairs], _SCHEMA)
     return Audit(
         rows=known.num_rows,
         positive=None if truth is None else int(truth.sum()),
         label=label,
         mistakes=tuple(mistakes),
-        features=pa.Table.from_pylist(found, _SCHEMA).sort_by([("auc_gain", "descending"), ("share", "descending")]),
+        features=found.sort_by([("auc_gain", "descending"), ("share", "descending")]),
         worst=pa.concat_tables(listed) if listed else pa.table({}),
     )
 
@@ -203,7 +200,6 @@ class _Pair:
 
     name: str
     view: View
-    feature: str
     known: pa.Array
     naive: pa.Array
 

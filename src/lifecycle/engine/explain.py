@@ -181,6 +181,9 @@ def _keys_of(definitions: Definitions, feature: str) -> tuple[str, ...]:
     if label is not None:
         return tuple(dict.fromkeys(key for key, _ in label.join_keys))
     wanted = select(definitions, [feature])
+    if wanted.on_demand:
+        read = [f"{of.view}:{name}" for one in wanted.on_demand for of in one.view.inputs for name in of.features]
+        raise UsageError(f"{feature} is computed on demand from {', '.join(read)}: explain those.")
     if len(wanted.names) != 1:
         raise UsageError(f"{feature!r} names {len(wanted.names)} features; explain one, written view:feature.")
     return tuple(dict.fromkeys(wanted.selections[0].spine_keys))
