@@ -78,7 +78,7 @@ def in_force(rows, consumer, known):
 
 def silent(state, charged, t):
     """Return what silence since the last charge makes of the state at t."""
-    if state in {"activated", "active", "resurrected"} and t >= charged + DORMANT:
+    if state in {"activated", "active", "resurrected", "dormant"} and t >= charged + DORMANT:
         return "churned" if t >= charged + CHURNED else "dormant"
     return state
 

@@ -189,15 +189,15 @@ final as (
 select * from final
 {%- endmacro %}
 
-{#- The subject's states at the moment `as_of`, from the fact versions in force at `believed_at`; both are SQL. -#}
-{% macro states_as_of(subject, as_of, believed_at, facts, rules=none) -%}
+{#- The subject's states at the moment `t`, from the fact versions in force at `known_by`; both are SQL. -#}
+{% macro states_as_of(subject, t, known_by, facts, rules=none) -%}
 with
 
 facts_believed as (
     select *
     from {{ facts }}
-    where known_from <= {{ believed_at }} and (known_until is null or known_until > {{ believed_at }})
-        and event_timestamp <= {{ as_of }}
+    where known_from <= {{ known_by }} and (known_until is null or known_until > {{ known_by }})
+        and event_timestamp <= {{ t }}
 ),
 
 intervals_believed as (
@@ -206,21 +206,21 @@ intervals_believed as (
 
 select consumer_id, state, valid_from, known_at, event_id
 from intervals_believed
-where valid_from <= {{ as_of }} and (valid_to is null or valid_to > {{ as_of }})
+where valid_from <= {{ t }} and (valid_to is null or valid_to > {{ t }})
 {%- endmacro %}
 
 {#-
 Macros in the lake itself, for SQL users of a release:
 
-core.<subject>_as_of(as_of, believed_at := 'infinity'): each consumer's state at as_of, as it was believed at
-believed_at; 'infinity' is what the release knows.
-core.<subject>_changes(as_of, reported_at, believed_at := 'infinity'): consumers whose state at as_of is another by what
-was known at believed_at than by what was known at reported_at, one row per consumer and fact that came or
-was withdrawn in between: reported_state, state, fact (what it says), change, event_id, event_timestamp, known_from, known_until.
+core.<subject>_as_of(t, known_by := 'infinity'): each consumer's state at t, as it was believed at known_by; 'infinity' is
+what the release knows.
+core.<subject>_changes(t, reported_at, known_by := 'infinity'): consumers whose state at t is another by what was known at
+known_by than by what was known at reported_at, one row per consumer and fact that came or was withdrawn in
+between: reported_state, state, fact (what it says), change, event_id, event_timestamp, known_from, known_until.
 -#}
 {% macro create_state_macros(subject) -%}
 {%- set create = "create or replace macro" if should_full_refresh() else "create macro if not exists" -%}
-{{ create }} {{ this.database }}.{{ this.schema }}.{{ subject }}_as_of(as_of, believed_at := 'infinity') as table
+{{ create }} {{ this.database }}.{{ this.schema }}.{{ subject }}_as_of(t, known_by := 'infinity') as table
 with
 
 facts as (
@@ -228,13 +228,13 @@ facts as (
 ),
 
 final as (
-    {{ states_as_of(subject, "as_of::timestamptz", "believed_at::timestamptz", "facts") | indent(4) }}
+    {{ states_as_of(subject, "t::timestamptz", "known_by::timestamptz", "facts") | indent(4) }}
 )
 
 select * from final;
 
 {{ create }} {{ this.database }}.{{ this.schema }}.{{ subject }}_changes(
-    as_of, reported_at, believed_at := 'infinity'
+    t, reported_at, known_by := 'infinity'
 ) as table
 with
 
@@ -247,11 +247,11 @@ later as (
         *,
         case when known_from > reported_at::timestamptz then 'came' else 'withdrawn' end as change
     from facts
-    where event_timestamp <= as_of::timestamptz and (
-        known_from > reported_at::timestamptz and known_from <= believed_at::timestamptz
-            and (known_until is null or known_until > believed_at::timestamptz)
+    where event_timestamp <= t::timestamptz and (
+        known_from > reported_at::timestamptz and known_from <= known_by::timestamptz
+            and (known_until is null or known_until > known_by::timestamptz)
         or known_from <= reported_at::timestamptz and known_until > reported_at::timestamptz
-            and known_until <= believed_at::timestamptz
+            and known_until <= known_by::timestamptz
     )
     -- That the consumer was there at all explains only what no fact of the subject does.
     qualify position > 0 or max(position) over (partition by consumer_id) = 0
@@ -262,11 +262,11 @@ concerned as (
 ),
 
 reported as (
-    {{ states_as_of(subject, "as_of::timestamptz", "reported_at::timestamptz", "concerned") | indent(4) }}
+    {{ states_as_of(subject, "t::timestamptz", "reported_at::timestamptz", "concerned") | indent(4) }}
 ),
 
 believed as (
-    {{ states_as_of(subject, "as_of::timestamptz", "believed_at::timestamptz", "concerned") | indent(4) }}
+    {{ states_as_of(subject, "t::timestamptz", "known_by::timestamptz", "concerned") | indent(4) }}
 ),
 
 final as (
