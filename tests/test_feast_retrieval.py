@@ -20,6 +20,7 @@ from lifecycle.feast_plugin.apply import apply
 from lifecycle.feast_plugin.compile import compile_repo
 from lifecycle.feast_plugin.repo import load_repo_config
 from lifecycle.feast_plugin.source import LifecycleSource, SavedDatasetLifecycleStorage
+from lifecycle.project import Project
 from tests.conftest import ROOT
 from tests.feast_lake import BIG, WATERMARK, add_row, day, make_lake, make_release
 
@@ -173,7 +174,7 @@ def test_a_service_an_alias_and_a_renamed_key(store):
     store.delete_feature_service("pair")
 
 
-def test_every_service_of_the_repo_gives_a_frame(store):
+def test_every_service_of_the_repo_gives_the_engines_frame(settings, store):
     frame = spine(("c1", 20), ("c2", 3)).assign(device_id=["d1", "d2"], payment_method_id=["pm1", None])
     frame = frame.assign(card_hash=["k1", None], ip_prefix_hash=["i1", None], charge_currency=["usd", "eur"])
     frame = frame.assign(amount=[500, 100], ip_country=["DE", None])
@@ -181,7 +182,57 @@ def test_every_service_of_the_repo_gives_a_frame(store):
         table = store.get_historical_features(frame, service).to_arrow()
         wanted = [field.name for one in service.feature_view_projections for field in one.features]
         assert table.column_names == [*frame.columns, *wanted]
-        assert table.num_rows == 2
+        ours = Project(settings).training_frame(frame, service.name).table
+        assert table.select(ours.column_names).to_pylist() == ours.to_pylist()
+
+
+def test_windows_through_feasts_own_call(store):
+    asked = [
+        "consumer_charges:charges_7d",
+        "consumer_spend:spend_30d",
+        "consumer_recent_charges:recent_charge_status_90d",
+    ]
+    frame = spine(("c1", 4), ("c1", 5), ("c1", 20), ("c1", 20), ("nobody", 5))
+    frame = frame.assign(charge_currency=["usd", "usd", "usd", "eur", "usd"])
+    table = store.get_historical_features(frame, asked).to_arrow()
+    # The charge of day 4 is not its own feature; the one of day 6 is known on day 20 and is in euro.
+    assert table["charges_7d"].to_pylist() == [1, 2, 0, 0, 0]
+    assert table["spend_30d"].to_pylist() == [BIG, BIG, BIG, 700, None]
+    both = ["succeeded", "failed"]
+    assert table["recent_charge_status_90d"].to_pylist() == [
+        both[:1],
+        both,
+        [*both, "succeeded"],
+        [*both, "succeeded"],
+        None,
+    ]
+    given = {"config": store.config, "project": store.project, "registry": store.registry, "entity_df": frame}
+    by_events = store._get_provider().offline_store.get_historical_features(
+        feature_views=[store.get_feature_view("consumer_charges")],
+        feature_refs=["consumer_charges:charges_7d"],
+        filter_by_created_timestamp=False,
+        **given,
+    )
+    assert by_events.to_arrow()["charges_7d"].to_pylist() == [1, 2, 0, 0, 0]
+
+
+def test_windows_are_pulled_as_of_the_end_of_an_interval(store):
+    pulled = {
+        "config": store.config,
+        "data_source": store.get_data_source("consumer_charges"),
+        "join_key_columns": ["consumer_id"],
+        "feature_name_columns": ["charges_7d", "cards_90d"],
+        "timestamp_field": "event_timestamp",
+        "created_timestamp_column": "known_from",
+        "start_date": day(3),
+        "end_date": day(5),
+    }
+    offline = store._get_provider().offline_store
+    rows = offline.pull_latest_from_table_or_query(**pulled).to_arrow().sort_by("consumer_id").to_pylist()
+    assert [(row["consumer_id"], row["charges_7d"], row["cards_90d"]) for row in rows] == [("c1", 2, 1), ("c3", 1, 1)]
+    assert {row["event_timestamp"] for row in rows} == {day(5)}
+    with pytest.raises(UsageError, match="no rows to pull"):
+        offline.pull_all_from_table_or_query(**pulled).to_arrow()
 
 
 def test_on_demand_features_are_computed(store):

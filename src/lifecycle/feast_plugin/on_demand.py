@@ -3,7 +3,7 @@ On-demand views: declared as Feast's own, computed by the engine.
 
 A view names a function of a module in transformations/on_demand. Feast's registry keeps the module's text (as the
 transformation's source) and the function's name (as a tag), so that the registry, a release and a receipt all hold
-what is computed. Feast's own callers get the same function through a wrapper.
+what is computed. Feast makes its function from that text again; a few lines at the end of it call ours with lists.
 """
 
 from __future__ import annotations
@@ -16,20 +16,32 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 from feast import OnDemandFeatureView, RequestSource
 from feast.feature_view_projection import FeatureViewProjection
+from feast.transformation.udf_rehydrate import rehydrate_udf_from_source
 
 from lifecycle.config import find_root
 from lifecycle.definitions import Field, OnDemand, Projection
-from lifecycle.engine.on_demand import arrow_type, compute, load
+from lifecycle.engine.on_demand import arrow_type, call, load
 from lifecycle.errors import UsageError, unknown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from feast import Entity, FeatureView
     from feast import Field as FeastField
 
 FUNCTION, KEYS = "lifecycle.function", "lifecycle.keys"
 KEY_TYPE = "VARCHAR"
+_CALLED = "called_by_feast"
+_MARK = "\n\n# What follows is how Feast calls it.\n"
+_TAIL = (
+    _MARK
+    + f"""
+def {_CALLED}(given):
+    from lifecycle.feast_plugin.on_demand import run
+
+    return run({{}}, {{}}, {{}}, given)
+"""
+)
 _DUCKDB = {
     "Bool": "BOOLEAN",
     "Int32": "INTEGER",
@@ -90,16 +102,27 @@ def on_demand_view(
         features=tuple(_field(name, field) for field in schema),
     )
     load(ours)
+    text = source + _TAIL.format(ours.function, _types([*given, *brought]), _types(ours.features))
     return EngineOnDemandView(
         name=name,
         sources=sources,
         schema=schema,
         mode="python",
-        udf=_wrapped(ours, (*given, *brought)),
-        udf_string=source,
+        udf=rehydrate_udf_from_source(text, preferred_name=_CALLED),
+        udf_string=text,
         description=description,
         tags={FUNCTION: called, KEYS: ",".join(key_names)},
     )
+
+
+def run(
+    function: Callable[[pa.Table], Any], inputs: dict[str, str], outputs: dict[str, str], given: dict[str, list[Any]]
+) -> dict[str, list[Any]]:
+    """Call an on-demand function as Feast does: lists by name in and out; inputs, outputs: DuckDB's types by name."""
+    features = tuple(Field(name, dtype) for name, dtype in outputs.items())
+    view = OnDemand(function.__name__, function.__name__, "", (), (), features)
+    arrays = {name: pa.array(given[name], arrow_type(dtype, name)) for name, dtype in inputs.items()}
+    return {name: column.to_pylist() for name, column in call(view, function, arrays).items()}
 
 
 def is_ours(view: OnDemandFeatureView) -> bool:
@@ -124,7 +147,7 @@ def compiled(view: OnDemandFeatureView) -> OnDemand:
     made = OnDemand(
         name=view.name,
         function=view.tags[FUNCTION],
-        source=str(view.feature_transformation.udf_string),
+        source=str(view.feature_transformation.udf_string).partition(_MARK)[0],
         inputs=tuple(_inputs(one) for one in view.source_feature_view_projections.values()),
         request=(*request, *keys),
         features=tuple(_field(view.name, one) for one in view.features),
@@ -191,12 +214,5 @@ def _field(who: str, field: FeastField) -> Field:
     return Field(field.name, _DUCKDB[element] + ("[]" if element != written else ""))
 
 
-def _wrapped(view: OnDemand, inputs: Sequence[Field]) -> Callable[[dict[str, list[Any]]], dict[str, list[Any]]]:
-    """Return the function in the form in which Feast calls it: lists by name."""
-    types = {field.name: arrow_type(field.dtype, field.name) for field in inputs}
-
-    def run(given: dict[str, list[Any]]) -> dict[str, list[Any]]:
-        arrays = {name: pa.array(given[name], dtype) for name, dtype in types.items()}
-        return {name: column.to_pylist() for name, column in compute(view, arrays).items()}
-
-    return run
+def _types(fields: Iterable[Field]) -> dict[str, str]:
+    return {field.name: field.dtype for field in fields}

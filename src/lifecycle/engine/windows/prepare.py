@@ -122,7 +122,7 @@ class EventQuery:
     @property
     def order(self) -> list[str]:
         """SQL of how a key's events are ordered."""
-        known = [KNOWN_FROM] if self.ordered and self.versioned else []
+        known = [f"{KNOWN_FROM} NULLS FIRST"] if self.ordered and self.versioned else []
         return [TIME, *known, *(f"window_tie{i} NULLS FIRST" for i in range(len(self.ties)))]
 
     def events(self, low: int, high: int) -> tuple[str, list[Any]]:
