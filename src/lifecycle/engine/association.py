@@ -30,9 +30,9 @@ def auc(column: pa.Array, label: Any) -> float | None:
     Return the area under the ROC curve of a feature on its own, from 0.5 (tells nothing) to 1.
 
     column: the feature. label: bool[n]. Numbers, times and truths are ranked by value, NULL and NaN below all, and
-    the better of the two directions counts. Any other value is ranked by its share of positives in the other folds
-    of the rows (five, by position), so that a rare value does not tell its own label; that can fall below 0.5,
-    which says that it tells nothing. None where all rows have one label, and for lists.
+    the better of the two directions counts. Any other value is ranked, in each of five folds of the rows (by
+    position), by its share of positives in the other four, so that a rare value does not tell its own label; pairs
+    within a fold count, and an area below 0.5 is 0.5. None where all rows have one label, and for lists.
 
     The area is Mann and Whitney's U over the product of both counts (Hanley and McNeil, Radiology 143, 1982).
     """
@@ -40,7 +40,7 @@ def auc(column: pa.Array, label: Any) -> float | None:
         return None
     scores = as_numbers(column)
     if scores is None:
-        return max(_area(_out_of_fold(column, label), label), 0.5)
+        return max(_area_over_folds(_out_of_fold(column, label), label), 0.5)
     area = _area(np.where(np.isnan(scores), -np.inf, scores), label)
     return max(area, 1.0 - area)
 
@@ -52,6 +52,17 @@ def _area(scores: Any, label: Any) -> float:
     ranks = rankdata(scores)
     above = ranks[label].sum() - positives * (positives + 1) / 2
     return float(above / (positives * (len(label) - positives)))
+
+
+def _area_over_folds(scores: Any, label: Any) -> float:
+    """Return the area over all pairs within a fold: scores of two folds rest on different rows."""
+    areas, pairs = [], []
+    for fold in range(FOLDS):
+        truth = label[fold::FOLDS]
+        if truth.any() and not truth.all():
+            areas.append(_area(scores[fold::FOLDS], truth))
+            pairs.append(int(truth.sum()) * int((~truth).sum()))
+    return float(np.average(areas, weights=pairs)) if areas else 0.5
 
 
 def _out_of_fold(column: pa.Array, label: Any) -> Any:
