@@ -54,7 +54,9 @@ def _axes(across: str, up: str) -> tuple[Any, Any]:
     try:
         from matplotlib.figure import Figure
     except ModuleNotFoundError as error:
-        raise PlatformError("pictures need matplotlib: install it, or leave --picture out.") from error
+        raise PlatformError(
+            "pictures need matplotlib: pip install 'lifecycle[pictures]', or leave --picture out."
+        ) from error
     figure = Figure(figsize=(WIDTH, HEIGHT), dpi=DPI, layout="constrained")
     axes = figure.subplots()
     axes.set_xlabel(across)
