@@ -137,6 +137,22 @@ def test_summed_over_consumers_a_feature_at_midnight_is_the_metric_of_the_days_b
     assert len(told) == (2 if group else 1)
 
 
+def test_the_command_hands_on_what_mf_takes_and_its_exit_code(released, tmp_path):
+    settings, *_ = released
+    environment = os.environ | {"LIFECYCLE_HOME": str(settings.lake.home), "LIFECYCLE_PROJECT": str(ROOT)}
+
+    def lifecycle_mf(*arguments):
+        return subprocess.run(
+            [sys.executable, "-c", "from lifecycle.cli import main; main()", "mf", "--release", "1", *arguments],
+            cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+
+    done = lifecycle_mf("query", "--metrics", "disputes", "--csv", "here.csv")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "here.csv").read_text(encoding="utf-8").startswith("disputes\n")
+    assert lifecycle_mf("query", "--metricks", "disputes").returncode == 2
+
+
 def test_the_folder_pins_the_release_read_only(released):
     _, _, made, folder = released
     attached = yaml.safe_load((folder / "profiles.yml").read_text())["release"]["outputs"]["lake"]["attach"]
