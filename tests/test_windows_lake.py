@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from lifecycle import config
 from lifecycle.definitions import Definitions, Field, View
-from lifecycle.engine import training_frame
+from lifecycle.engine import asof, training_frame
 from lifecycle.lake import Lake
 from lifecycle.names import relation
 from tests.conftest import ROOT
@@ -145,3 +145,14 @@ def test_a_row_does_not_depend_on_the_others(lake, events, spine):
     together = values(lake, view, spine)
     for place in (0, len(spine) - 1):
         assert same(together, values(lake, view, [spine[place]]), [place])
+
+
+@SOME
+@given(histories, spines, st.sampled_from([5_000, 50_000]))
+def test_working_through_the_keys_in_parts_changes_no_row(lake, events, spine, size):
+    view = stored(lake, events)
+    spine = [*spine, ((None,), 5)]
+    whole = values(lake, view, spine)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(asof, "ANSWER_BYTES", size)
+        assert same(whole, values(lake, view, spine))

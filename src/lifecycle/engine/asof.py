@@ -9,6 +9,7 @@ spilling under the memory limit.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 # Below this share of a settled relation's keys, theirs are looked up; above it, the relation is read through.
 _FEW_KEYS = 0.1
+# Windows answer so much at a time (bytes, at about CELL_BYTES a value), in at most so many parts of the keys.
+ANSWER_BYTES, CELL_BYTES, MOST_PARTS = 1 << 28, 16, 256
 
 
 @dataclass(frozen=True)
@@ -74,15 +77,29 @@ def join(
     return answered
 
 
-def _windows(session: Session, selection: Selection, _of: Facts, spine: str, known_time: KnownTime) -> pa.Table:
-    """Let the window kernel answer a window view."""
+def _windows(session: Session, selection: Selection, of: Facts, spine: str, known_time: KnownTime) -> pa.Table:
+    """
+    Let the window kernel answer a window view, as many keys at a time as ANSWER_BYTES allow; return (row, f0, ...).
+
+    What has been answered lies in a file, so memory does not grow with the spine or with the number of views.
+    """
     # Compiled kernels take a moment to load, and a frame without windows needs none.
     from lifecycle.engine.windows import window_features
 
     view = selection.view
     by_name = {one.name: one for one in view.windows}
     wanted = [by_name[view.feature(name).name] for name in selection.features]
-    return window_features(session.cursor, view, spine, windows=wanted, known_time=known_time)
+    rows = session.value(f"SELECT count(*) FROM ({spine})")
+    parts = min(rows * len(wanted) * CELL_BYTES // ANSWER_BYTES + 1, MOST_PARTS) if of.keys else 1
+    hashed = f"hash({', '.join(f'k{position}' for position in range(len(of.keys)))})"
+
+    def answer(part: int) -> pa.Table:
+        some = f"SELECT * FROM ({spine}) WHERE {hashed} % {parts} = {part}" if parts > 1 else spine
+        return window_features(session.cursor, view, some, windows=wanted, known_time=known_time)
+
+    first = answer(0)
+    rest = (batch for part in range(1, parts) for batch in answer(part).to_batches())
+    return session.spool(first.schema, chain(first.to_batches(), rest))
 
 
 def _states(session: Session, selection: Selection, of: Facts, spine: str, known_time: KnownTime) -> pa.Table:
