@@ -79,13 +79,13 @@ LISTED = (
 )
 
 
-def random_batches(seed, batches=3, size=150):
+def random_batches(seed, batches=3, size=150, sizes=None):
     """Return batches of random versions: new, late, amended, moved, key-changed and retracted events of all types."""
     rng = random.Random(seed)
     events, made = [], []
-    for number in range(1, batches + 1):
+    for number, count in enumerate(sizes or [size] * batches, start=1):
         batch = []
-        for _ in range(size):
+        for _ in range(count):
             if events and rng.random() < 0.25:
                 source, event_id, kind, at = rng.choice(events)
             else:
@@ -135,14 +135,21 @@ def settle(versions, number):
 
 
 def write(lake, versions):
-    """Make `raw` hold these settled versions and nothing else."""
+    """Make `raw` hold these settled versions and nothing else, writing only what differs, as intake does."""
     types = ", ".join(f"{name} {kind}" for name, kind in COLUMNS.items())
     rows = pa.table({name: [row[name] for row in versions] for name in COLUMNS})
+    columns = ", ".join(COLUMNS)
+    same = " AND ".join(f"rows.{name} IS NOT DISTINCT FROM events.{name}" for name in COLUMNS)
     with lake.lock():
         connection = lake.connect(write=True)
         connection.execute("CREATE SCHEMA IF NOT EXISTS lake.raw")
-        connection.execute(f"CREATE OR REPLACE TABLE lake.raw.events ({types})")
-        connection.execute(f"CREATE OR REPLACE TABLE lake.raw.batches ({BATCHES})")
-        connection.register("rows", rows)
-        connection.execute(f"INSERT INTO lake.raw.events SELECT {', '.join(COLUMNS)} FROM rows")
+        connection.execute(f"CREATE TABLE IF NOT EXISTS lake.raw.events ({types})")
+        connection.execute(f"CREATE TABLE IF NOT EXISTS lake.raw.batches ({BATCHES})")
+        connection.register("given", rows)
+        connection.execute(f"CREATE TEMP TABLE rows ({types})")
+        connection.execute(f"INSERT INTO rows SELECT {columns} FROM given")
+        connection.execute("BEGIN")
+        connection.execute(f"DELETE FROM lake.raw.events AS events WHERE NOT EXISTS (SELECT 1 FROM rows WHERE {same})")
+        connection.execute(f"INSERT INTO lake.raw.events SELECT {columns} FROM rows EXCEPT FROM lake.raw.events")
+        connection.execute("COMMIT")
         connection.close()

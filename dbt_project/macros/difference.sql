@@ -1,27 +1,87 @@
 {#-
-Incremental strategy "difference": the model gives its whole result every time, so that an incremental build
-equals a full refresh by construction, and only rows that differ are written, so that the lake's change feed
-between two releases holds what changed and nothing else. `unique_key` is the mart's grain: columns never NULL.
+Materialization "difference": a model gives its whole result, or in an incremental build what macros/touched.sql narrows it to, and only
+rows that differ are written, so that the lake's change feed between two releases holds what changed and nothing else.
+A model none of whose inputs changed is left alone. `unique_key` is the table's grain.
 -#}
-{% macro get_incremental_difference_sql(arg_dict) %}
-    {%- set target = arg_dict["target_relation"] -%}
-    {%- set result = arg_dict["temp_relation"] -%}
-    {%- set columns = get_quoted_csv(arg_dict["dest_columns"] | map(attribute="name")) -%}
-    {%- set key = arg_dict["unique_key"] -%}
-    {%- set key = [key] if key is string else key -%}
-    {%- if not key -%}
-        {{ exceptions.raise_compiler_error("the difference strategy needs unique_key: the grain of " ~ target) }}
-    {%- endif %}
-    delete from {{ target }} as standing
-    using (
-        select {{ columns }} from {{ target }}
-        except
-        select {{ columns }} from {{ result }}
-    ) as gone
-    where {% for column in key %}standing.{{ column }} = gone.{{ column }}{{ " and " if not loop.last }}{% endfor %};
+{% materialization difference, adapter="duckdb" %}
+    {%- set relation = this.incorporate(type="table") -%}
+    {%- if not config.get("unique_key") -%}
+        {{ exceptions.raise_compiler_error("a model needs unique_key: the grain of " ~ this) }}
+    {%- endif -%}
+    {%- set standing = model_standing() -%}
+    {%- set anew = load_cached_relation(this) is none or should_full_refresh() or not standing.same_code -%}
 
-    insert into {{ target }} ({{ columns }})
-    select {{ columns }} from {{ result }}
-    except
-    select {{ columns }} from {{ target }}
+    {{ run_hooks(pre_hooks, inside_transaction=False) }}
+    {%- if not anew and standing.built is not none and not standing.changed -%}
+        {% call noop_statement("main", "nothing new", "OK", "0") %}{% endcall %}
+    {%- else -%}
+        {{ run_hooks(pre_hooks, inside_transaction=True) }}
+        {%- set touched = find_touched(standing) if is_increment() -%}
+        {%- set differing = find_difference(relation, sql, touched) if not anew -%}
+        {% call statement("main") %}
+            {% if anew %}
+            drop table if exists {{ relation }};
+            {{ create_table_as(False, relation, sql) }};
+            {% else %}
+            {{ write_difference(relation, differing) }}
+            {% endif %}
+            {{ record_build(standing) }}
+        {% endcall %}
+        {{ run_hooks(post_hooks, inside_transaction=True) }}
+        {% do adapter.commit() %}
+    {%- endif -%}
+    {{ run_hooks(post_hooks, inside_transaction=False) }}
+    {{ return({"relations": [relation]}) }}
+{% endmaterialization %}
+
+{#- Find which rows of `relation` are gone and which are new by `sql`; returns the columns and how many there are. -#}
+{% macro find_difference(relation, sql, touched) %}
+    {%- if touched.keys == 0 and not touched.rows -%}
+        {{ return({"new": 0, "gone": 0}) }}
+    {%- endif -%}
+    {%- set columns = get_quoted_csv(adapter.get_columns_in_relation(relation) | map(attribute="name")) -%}
+    {%- set result, before = "result_" ~ model.name, "before_" ~ model.name -%}
+    {%- set filter = "where " ~ has_touched_key("given", key_of()) if promise("key") else "" -%}
+    {%- set key = as_list(config.get("unique_key")) if promise("rows_of") else key_of() -%}
+    {%- set statements -%}
+    create or replace temporary table {{ result }} as
+    select {{ columns }} from (
+        {{ sql }}
+    ) as given {{ filter }};
+
+    create or replace temporary table {{ before }} as
+    {% if touched.keys == 0 -%}
+    select 0 as standing_row, * from {{ result }} limit 0;
+    {%- else -%}
+    select rowid as standing_row, {{ columns }} from {{ relation }} as given
+    {{ "where " ~ has_touched_key("given", key) if key }};
+    {%- endif %}
+
+    create or replace temporary table new_{{ model.name }} as
+    select {{ columns }} from {{ result }} except select {{ columns }} from {{ before }};
+
+    create or replace temporary table gone_{{ model.name }} as
+    select standing_row from {{ before }} as standing
+    where not exists (
+        select 1 from {{ result }} as given
+        where {% for column in columns.split(", ") %}given.{{ column }} is not distinct from standing.{{ column }}
+            {{- " and " if not loop.last }}{% endfor %}
+    );
+
+    select (select count(*) from new_{{ model.name }}) as new, (select count(*) from gone_{{ model.name }}) as gone
+    {%- endset -%}
+    {%- set counts = run_query(statements).rows[0] -%}
+    {{ return({"columns": columns, "new": counts["new"], "gone": counts["gone"]}) }}
+{% endmacro %}
+
+{% macro write_difference(relation, differing) %}
+    {%- if differing.gone %}
+    delete from {{ relation }} where rowid in (select standing_row from gone_{{ model.name }});
+    {%- endif %}
+    {%- if differing.new %}
+    insert into {{ relation }} ({{ differing.columns }}) from new_{{ model.name }};
+    {%- endif %}
+    {%- for kind in ["result", "before", "new", "gone"] if differing.columns %}
+    drop table {{ kind }}_{{ model.name }};
+    {%- endfor %}
 {% endmacro %}

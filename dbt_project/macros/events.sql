@@ -19,10 +19,10 @@
 {#-
 Event versions that satisfy `predicate`, with the payload's object as one typed struct.
 
-object, previous: the kept fields and their DuckDB types, as json_transform takes them. In an incremental run,
-all versions of the events that a batch touched since the last run.
+object, previous: the kept fields and their DuckDB types, as json_transform takes them.
 -#}
 {% macro event_versions(predicate, object, previous=none) %}
+    {{- config(meta={"rows_of": "events", "where": predicate}) -}}
     {%- set structure = {"account": "VARCHAR", "object": object} -%}
     {%- if previous -%}{%- do structure.update({"previous": previous}) -%}{%- endif -%}
     select
@@ -32,16 +32,8 @@ all versions of the events that a batch touched since the last run.
         kept.previous as previous{% endif %}
     from (
         select * exclude (payload), json_transform(payload, '{{ tojson(structure) }}') as kept
-        from {{ source("raw", "events") }}
+        from {{ touched_rows("events", source("raw", "events")) }}
         where {{ predicate }}
-        {%- if is_incremental() %}
-            and (source, event_id) in (
-                select source, event_id
-                from {{ source("raw", "events") }}
-                where {{ predicate }}
-                    and settled_batch > (select coalesce(max(settled_batch), -1) from {{ this }})
-            )
-        {%- endif %}
     ) as typed
 {% endmacro %}
 

@@ -197,7 +197,7 @@ wanted as (
 
 known as (
     select charge_id, known_from, known_until, {{ columns | join(", ") }}
-    from {{ ref("charge_events") }}
+    from {{ touched("charge_events") }}
     where charge_id in (select charge_id from wanted)
 ),
 

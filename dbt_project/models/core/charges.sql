@@ -1,20 +1,20 @@
-{{ config(unique_key="charge_id") }}
+{{ config(unique_key="charge_id", meta={"key": "charge_id", "key_of": {"int_retail_invoices": "invoice_id"}}) }}
 
 with
 
 charges as (
     select *
-    from {{ ref("charge_events") }}
+    from {{ touched("charge_events") }}
     where known_until is null
 ),
 
 statuses as (
-    {{ current_states(ref("charge_status"), "charge_id") | indent(4) }}
+    {{ current_states(touched("charge_status"), "charge_id") | indent(4) }}
 ),
 
 invoices as (
     select invoice_id, line_count
-    from {{ ref("int_retail_invoices") }}
+    from {{ touched("int_retail_invoices") }}
 ),
 
 final as (

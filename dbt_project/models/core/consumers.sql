@@ -1,17 +1,17 @@
-{{ config(unique_key="consumer_id") }}
+{{ config(unique_key="consumer_id", meta={"key": "consumer_id"}) }}
 
 with
 
 profiles as (
-    {{ current_states(ref("consumer_profile"), "consumer_id") | indent(4) }}
+    {{ current_states(touched("consumer_profile"), "consumer_id") | indent(4) }}
 ),
 
 stages as (
-    {{ current_states(ref("consumer_lifecycle"), "consumer_id") | indent(4) }}
+    {{ current_states(touched("consumer_lifecycle"), "consumer_id") | indent(4) }}
 ),
 
 checks as (
-    {{ current_states(ref("consumer_identity"), "consumer_id") | indent(4) }}
+    {{ current_states(touched("consumer_identity"), "consumer_id") | indent(4) }}
 ),
 
 charges as (
@@ -20,24 +20,24 @@ charges as (
         count(*) filter (where status = 'succeeded') as charge_count,
         min(event_timestamp) filter (where status = 'succeeded') as first_charge_at,
         max(event_timestamp) filter (where status = 'succeeded') as last_charge_at
-    from {{ ref("charge_events") }}
+    from {{ touched("charge_events") }}
     where known_until is null and consumer_id is not null
     group by consumer_id
 ),
 
 -- A consumer exists as soon as anything names them, whether or not their sign-up was taken in.
 named as (
-    select consumer_id from {{ ref("consumer_profile") }}
+    select consumer_id from {{ touched("consumer_profile") }}
     union
     select consumer_id from charges
     union
-    select consumer_id from {{ ref("consumer_identity") }}
+    select consumer_id from {{ touched("consumer_identity") }}
     union
-    select consumer_id from {{ ref("consumer_session") }}
+    select consumer_id from {{ touched("consumer_session") }}
     union
-    select consumer_id from {{ ref("consumer_credit_application") }}
+    select consumer_id from {{ touched("consumer_credit_application") }}
     union
-    select consumer_id from {{ ref("consumer_credit") }}
+    select consumer_id from {{ touched("consumer_credit") }}
 ),
 
 final as (

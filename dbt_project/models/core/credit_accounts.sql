@@ -1,28 +1,18 @@
-{{ config(unique_key="credit_account_id") }}
+{{ config(unique_key="credit_account_id", meta={"key": "credit_account_id"}) }}
 
 with
 
 events as (
     select *
-    from {{ ref("credit_account_events") }}
+    from {{ touched("credit_account_events") }}
     where known_until is null
-),
-
--- A returned payment paid nothing: what a payment's last event says counts.
-standing_payments as (
-    select *
-    from {{ ref("stg_credit_payments") }}
-    where known_until is null and not retracted
-    qualify row_number() over (
-        partition by credit_payment_id order by event_timestamp desc, known_from desc, {{ tie_break() }}
-    ) = 1
 ),
 
 payments as (
     select
         credit_account_id,
         max(event_timestamp) as last_payment_at
-    from standing_payments
+    from {{ touched("int_credit_payments") }}
     where type = 'credit.payment.succeeded'
     group by credit_account_id
 ),

@@ -1,23 +1,19 @@
-{{ config(unique_key="statement_id") }}
+{{ config(
+    unique_key="statement_id",
+    meta={
+        "key": "statement_id",
+        "key_of": {"stg_credit_statements": "credit_statement_id", "int_credit_payments": "credit_statement_id"},
+    },
+) }}
 
 with
 
 statements as (
     select *
-    from {{ ref("stg_credit_statements") }}
+    from {{ touched("stg_credit_statements") }}
     where known_until is null and not retracted
     qualify row_number() over (
         partition by credit_statement_id order by event_timestamp desc, known_from desc, {{ tie_break() }}
-    ) = 1
-),
-
--- A returned payment paid nothing: what a payment's last event says counts.
-standing_payments as (
-    select *
-    from {{ ref("stg_credit_payments") }}
-    where known_until is null and not retracted
-    qualify row_number() over (
-        partition by credit_payment_id order by event_timestamp desc, known_from desc, {{ tie_break() }}
     ) = 1
 ),
 
@@ -25,7 +21,7 @@ payments as (
     select
         credit_statement_id,
         cast(sum(amount) as bigint) as paid_amount
-    from standing_payments
+    from {{ touched("int_credit_payments") }}
     where type = 'credit.payment.succeeded'
     group by credit_statement_id
 ),

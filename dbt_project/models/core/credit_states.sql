@@ -4,4 +4,4 @@
     post_hook="{{ create_state_macros('credit') }}",
 ) }}
 
-{{ states_as_known_now("credit") }}
+{{ states_as_known_now("credit", touched) }}

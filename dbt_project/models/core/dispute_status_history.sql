@@ -1,11 +1,11 @@
-{{ config(unique_key=["dispute_id", "status_since"]) }}
+{{ config(unique_key=["dispute_id", "status_since"], meta={"key": "dispute_id"}) }}
 
 with
 
 -- Several events of one moment: the last of them is what the dispute was from then on.
 moments as (
     select *
-    from {{ ref("int_disputes") }}
+    from {{ touched("int_disputes") }}
     where known_until is null and status is not null
     qualify row_number() over (
         partition by dispute_id, event_timestamp order by known_from desc, {{ tie_break() }}

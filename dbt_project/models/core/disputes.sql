@@ -1,10 +1,10 @@
-{{ config(unique_key="dispute_id") }}
+{{ config(unique_key="dispute_id", meta={"key": "dispute_id"}) }}
 
 with
 
 versions as (
     select *
-    from {{ ref("int_disputes") }}
+    from {{ touched("int_disputes") }}
     where known_until is null
 ),
 

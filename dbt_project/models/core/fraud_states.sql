@@ -4,4 +4,4 @@
     post_hook="{{ create_state_macros('fraud') }}",
 ) }}
 
-{{ states_as_known_now("fraud") }}
+{{ states_as_known_now("fraud", touched) }}

@@ -1,10 +1,10 @@
-{{ config(unique_key="session_id") }}
+{{ config(unique_key="session_id", meta={"key": "session_id"}) }}
 
 with
 
 events as (
     select *
-    from {{ ref("verification_events") }}
+    from {{ touched("verification_events") }}
     where known_until is null
 ),
 

@@ -4,4 +4,4 @@
     post_hook="{{ create_state_macros('identity') }}",
 ) }}
 
-{{ states_as_known_now("identity") }}
+{{ states_as_known_now("identity", touched) }}

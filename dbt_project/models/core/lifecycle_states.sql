@@ -4,4 +4,4 @@
     post_hook="{{ create_state_macros('lifecycle') }}",
 ) }}
 
-{{ states_as_known_now("lifecycle") }}
+{{ states_as_known_now("lifecycle", touched) }}

@@ -1,4 +1,7 @@
-{{ config(unique_key=["charge_id", "known_from"]) }}
+{{ config(
+    unique_key=["charge_id", "known_from"],
+    meta={"key": "charge_id", "key_of": {"int_retail_invoices": "invoice_id"}},
+) }}
 
 with
 
@@ -21,7 +24,7 @@ charges as (
         failure_code,
         risk_score,
         event_timestamp, known_from, known_until, sequence, event_id, content_hash
-    from {{ ref("stg_charges") }}
+    from {{ touched("stg_charges") }}
     where type in ('charge.succeeded', 'charge.failed') and {{ in_force() }}
 ),
 
@@ -34,7 +37,7 @@ invoices as (
         currency,
         'succeeded' as status,
         event_timestamp, known_from, known_until, sequence, event_id, content_hash
-    from {{ ref("int_retail_invoices") }}
+    from {{ touched("int_retail_invoices") }}
     where not is_cancellation
 ),
 

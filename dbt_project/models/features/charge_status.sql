@@ -1,4 +1,7 @@
-{{ config(unique_key=["charge_id", "event_timestamp"]) }}
+{{ config(
+    unique_key=["charge_id", "event_timestamp"],
+    meta={"key": "charge_id", "key_of": {"int_retail_invoices": "invoice_id"}},
+) }}
 
 with
 
@@ -10,7 +13,7 @@ charge_versions as (
         amount as charge_amount,
         currency as charge_currency,
         coalesce(amount_refunded, 0) as amount_refunded
-    from {{ ref("stg_charges") }}
+    from {{ touched("stg_charges") }}
     where {{ in_force() }}
     union all
     select
@@ -19,7 +22,7 @@ charge_versions as (
         amount as charge_amount,
         currency as charge_currency,
         0 as amount_refunded
-    from {{ ref("int_retail_invoices") }}
+    from {{ touched("int_retail_invoices") }}
     where not is_cancellation
 ),
 
@@ -27,14 +30,14 @@ dispute_versions as (
     select
         charge_id, event_timestamp, known_from, known_until, sequence, event_id, content_hash,
         status as dispute_status
-    from {{ ref("int_disputes") }}
+    from {{ touched("int_disputes") }}
 ),
 
 warning_versions as (
     select
         charge_id, event_timestamp, known_from, known_until, sequence, event_id, content_hash,
         true as fraud_warning
-    from {{ ref("stg_early_fraud_warnings") }}
+    from {{ touched("stg_early_fraud_warnings") }}
     where {{ in_force() }}
 ),
 

@@ -1,4 +1,7 @@
-{{ config(unique_key=["consumer_id", "event_timestamp", "known_at", "event_id", "content_hash"]) }}
+{{ config(
+    unique_key=["consumer_id", "event_timestamp", "known_at", "event_id", "content_hash"],
+    meta={"key": "consumer_id"},
+) }}
 
 with
 
@@ -10,7 +13,7 @@ accounts as (
         credit_limit,
         balance,
         currency as credit_currency
-    from {{ ref("credit_account_events") }}
+    from {{ touched("credit_account_events") }}
 ),
 
 final as (

@@ -1,4 +1,7 @@
-{{ config(unique_key=["consumer_id", "event_timestamp", "known_at", "event_id", "content_hash"]) }}
+{{ config(
+    unique_key=["consumer_id", "event_timestamp", "known_at", "event_id", "content_hash"],
+    meta={"key": "consumer_id"},
+) }}
 
 with
 
@@ -9,7 +12,7 @@ applications as (
         amount_requested,
         term_months,
         event_timestamp as application_at
-    from {{ ref("credit_application_events") }}
+    from {{ touched("credit_application_events") }}
 ),
 
 final as (

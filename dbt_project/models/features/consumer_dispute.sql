@@ -1,4 +1,7 @@
-{{ config(unique_key=["consumer_id", "event_timestamp", "known_at", "event_id", "content_hash"]) }}
+{{ config(
+    unique_key=["consumer_id", "event_timestamp", "known_at", "event_id", "content_hash"],
+    meta={"key": "consumer_id"},
+) }}
 
 with
 
@@ -10,7 +13,7 @@ disputes as (
         reason as last_dispute_reason,
         status as last_dispute_status,
         disputed_at as last_dispute_at
-    from {{ ref("int_disputes") }}
+    from {{ touched("int_disputes") }}
 ),
 
 final as (

@@ -1,4 +1,7 @@
-{{ config(unique_key=["consumer_id", "event_timestamp", "known_at", "event_id", "content_hash"]) }}
+{{ config(
+    unique_key=["consumer_id", "event_timestamp", "known_at", "event_id", "content_hash"],
+    meta={"key": "consumer_id"},
+) }}
 
 with
 
@@ -11,7 +14,7 @@ checks as (
         document_type,
         document_country,
         event_timestamp as verification_at
-    from {{ ref("verification_events") }}
+    from {{ touched("verification_events") }}
 ),
 
 final as (

@@ -1,4 +1,7 @@
-{{ config(unique_key=["consumer_id", "event_timestamp", "known_at", "event_id", "content_hash"]) }}
+{{ config(
+    unique_key=["consumer_id", "event_timestamp", "known_at", "event_id", "content_hash"],
+    meta={"key": "consumer_id", "key_of": {"stg_customers": "customer_id"}},
+) }}
 
 with
 
@@ -6,19 +9,19 @@ customers as (
     select
         customer_id as consumer_id, event_timestamp, known_from, known_until, sequence, event_id, content_hash,
         case type when 'customer.created' then 'signed_up' else 'closed' end as lifecycle_stage
-    from {{ ref("stg_customers") }}
+    from {{ touched("stg_customers") }}
     where type in ('customer.created', 'customer.deleted') and {{ in_force() }}
 ),
 
 checks as (
     select consumer_id, event_timestamp, known_from, known_until, sequence, event_id, content_hash, 'verified' as lifecycle_stage
-    from {{ ref("verification_events") }}
+    from {{ touched("verification_events") }}
     where type = 'identity.verification_session.verified'
 ),
 
 charges as (
     select consumer_id, event_timestamp, known_from, known_until, sequence, event_id, content_hash, 'active' as lifecycle_stage
-    from {{ ref("charge_events") }}
+    from {{ touched("charge_events") }}
     where status = 'succeeded'
 ),
 

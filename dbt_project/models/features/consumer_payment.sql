@@ -1,4 +1,7 @@
-{{ config(unique_key=["consumer_id", "event_timestamp", "known_at", "event_id", "content_hash"]) }}
+{{ config(
+    unique_key=["consumer_id", "event_timestamp", "known_at", "event_id", "content_hash"],
+    meta={"key": "consumer_id"},
+) }}
 
 with
 
@@ -15,7 +18,7 @@ charges as (
         ip_country as last_charge_ip_country,
         card_country as last_card_country,
         event_timestamp as last_charge_at
-    from {{ ref("charge_events") }}
+    from {{ touched("charge_events") }}
 ),
 
 final as (

@@ -1,4 +1,7 @@
-{{ config(unique_key=["consumer_id", "event_timestamp", "known_at", "event_id", "content_hash"]) }}
+{{ config(
+    unique_key=["consumer_id", "event_timestamp", "known_at", "event_id", "content_hash"],
+    meta={"key": "consumer_id", "key_of": {"stg_customers": "customer_id"}},
+) }}
 
 with
 
@@ -7,7 +10,7 @@ customers as (
         customer_id as consumer_id, event_timestamp, known_from, known_until, sequence, event_id, content_hash,
         country, currency, email_domain, delinquent, signed_up_at,
         type = 'customer.deleted' as is_gone
-    from {{ ref("stg_customers") }}
+    from {{ touched("stg_customers") }}
     where {{ in_force() }}
 ),
 
@@ -16,7 +19,7 @@ invoices as (
     select
         consumer_id, event_timestamp, known_from, known_until, sequence, event_id, content_hash,
         country, currency, false as is_gone
-    from {{ ref("int_retail_invoices") }}
+    from {{ touched("int_retail_invoices") }}
 ),
 
 versions as (

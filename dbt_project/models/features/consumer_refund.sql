@@ -1,4 +1,7 @@
-{{ config(unique_key=["consumer_id", "event_timestamp", "known_at", "event_id", "content_hash"]) }}
+{{ config(
+    unique_key=["consumer_id", "event_timestamp", "known_at", "event_id", "content_hash"],
+    meta={"key": "consumer_id"},
+) }}
 
 with
 
@@ -8,7 +11,7 @@ refunds as (
         amount as last_refund_amount,
         currency as last_refund_currency,
         event_timestamp as last_refund_at
-    from {{ ref("refund_events") }}
+    from {{ touched("refund_events") }}
 ),
 
 final as (

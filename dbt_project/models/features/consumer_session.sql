@@ -1,4 +1,7 @@
-{{ config(unique_key=["consumer_id", "event_timestamp", "known_at", "event_id", "content_hash"]) }}
+{{ config(
+    unique_key=["consumer_id", "event_timestamp", "known_at", "event_id", "content_hash"],
+    meta={"key": "consumer_id"},
+) }}
 
 with
 
@@ -13,7 +16,7 @@ sessions as (
         ip_country as session_ip_country,
         merchant as session_merchant,
         event_timestamp as session_at
-    from {{ ref("session_events") }}
+    from {{ touched("session_events") }}
 ),
 
 final as (

@@ -1,10 +1,10 @@
-{{ config(unique_key=["event_id", "content_hash", "known_from"]) }}
+{{ config(unique_key=["event_id", "content_hash", "known_from"], meta={"rows_of": "stg_credit_payments"}) }}
 
 with
 
 versions as (
     select *
-    from {{ ref("stg_credit_payments") }}
+    from {{ touched("stg_credit_payments") }}
     where {{ in_force() }}
 ),
 

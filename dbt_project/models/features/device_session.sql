@@ -1,4 +1,7 @@
-{{ config(unique_key=["device_id", "event_timestamp", "known_at", "event_id", "content_hash"]) }}
+{{ config(
+    unique_key=["device_id", "event_timestamp", "known_at", "event_id", "content_hash"],
+    meta={"key": "device_id"},
+) }}
 
 with
 
@@ -9,7 +12,7 @@ sessions as (
         status as last_session_status,
         ip_country as last_ip_country,
         event_timestamp as last_session_at
-    from {{ ref("session_events") }}
+    from {{ touched("session_events") }}
 ),
 
 final as (

@@ -1,4 +1,4 @@
-{{ config(unique_key=["dispute_id", "known_from"]) }}
+{{ config(unique_key=["dispute_id", "known_from"], meta={"key": "dispute_id"}) }}
 
 with
 
@@ -6,7 +6,7 @@ tellings as (
     select
         coalesce(dispute_id, event_id) as fact_id,
         * exclude (type)
-    from {{ ref("int_disputes") }}
+    from {{ touched("int_disputes") }}
     where type = 'charge.dispute.created'
 ),
 

@@ -1,4 +1,7 @@
-{{ config(unique_key=["payment_method_id", "event_timestamp", "known_at", "event_id", "content_hash"]) }}
+{{ config(
+    unique_key=["payment_method_id", "event_timestamp", "known_at", "event_id", "content_hash"],
+    meta={"key": "payment_method_id"},
+) }}
 
 with
 
@@ -11,7 +14,7 @@ payment_methods as (
         card_exp_year,
         card_fingerprint_hash,
         case when type <> 'payment_method.detached' then customer_id end as attached_consumer_id
-    from {{ ref("stg_payment_methods") }}
+    from {{ touched("stg_payment_methods") }}
     where {{ in_force() }}
 ),
 

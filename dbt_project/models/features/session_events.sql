@@ -1,10 +1,10 @@
-{{ config(unique_key=["event_id", "content_hash", "known_from"]) }}
+{{ config(unique_key=["event_id", "content_hash", "known_from"], meta={"rows_of": "stg_link_sessions"}) }}
 
 with
 
 versions as (
     select *
-    from {{ ref("stg_link_sessions") }}
+    from {{ touched("stg_link_sessions") }}
     where {{ in_force() }}
 ),
 

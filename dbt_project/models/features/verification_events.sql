@@ -1,4 +1,7 @@
-{{ config(unique_key=["event_id", "content_hash", "known_from"]) }}
+{{ config(
+    unique_key=["event_id", "content_hash", "known_from"],
+    meta={"key": "session_id", "key_of": {"stg_verification_sessions": "verification_session_id"}},
+) }}
 
 with
 
@@ -18,7 +21,7 @@ tellings as (
         document_country,
         type,
         event_timestamp, known_from, known_until, sequence, event_id, content_hash
-    from {{ ref("stg_verification_sessions") }}
+    from {{ touched("stg_verification_sessions") }}
     where {{ in_force() }}
 ),
 

@@ -5,7 +5,7 @@ with
 
 charges as (
     select charged_month, currency, amount
-    from {{ ref("charges") }}
+    from {{ touched("charges") }}
     where first_status = 'succeeded' and line_count is null and currency is not null
 ),
 

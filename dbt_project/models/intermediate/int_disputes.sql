@@ -1,11 +1,11 @@
-{{ config(unique_key=["event_id", "content_hash", "known_from"]) }}
+{{ config(unique_key=["event_id", "content_hash", "known_from"], meta={"key": "charge_id"}) }}
 
 {#- Dispute versions with what was known of their charge: intervals of both, intersected. -#}
 with
 
 disputes as (
     select *
-    from {{ ref("stg_disputes") }}
+    from {{ touched("stg_disputes") }}
     where {{ in_force() }}
 ),
 

@@ -5,7 +5,7 @@ with
 
 warnings as (
     select *
-    from {{ ref("stg_early_fraud_warnings") }}
+    from {{ touched("stg_early_fraud_warnings") }}
     where {{ in_force() }}
 ),
 

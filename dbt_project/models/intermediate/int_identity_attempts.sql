@@ -11,7 +11,7 @@ decisions as (
         case when type <> 'identity.verification_session.verified' then error_code end as error_code,
         known_from,
         event_id
-    from {{ ref("verification_events") }}
+    from {{ touched("verification_events") }}
     where known_until is null
         and session_id is not null
         and (

@@ -5,7 +5,7 @@ with
 
 events as (
     select *, row(event_timestamp, known_from, event_id) as place
-    from {{ ref("verification_events") }}
+    from {{ touched("verification_events") }}
     where known_until is null and session_id is not null
 ),
 
@@ -15,7 +15,7 @@ attempts as (
         count(*) as attempt_count,
         bool_or(passed and attempt_number = 1) as first_attempt_passed,
         min(decided_at) filter (where passed) as verified_at
-    from {{ ref("int_identity_attempts") }}
+    from {{ touched("int_identity_attempts") }}
     group by session_id
 ),
 

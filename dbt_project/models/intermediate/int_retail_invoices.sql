@@ -1,11 +1,11 @@
-{{ config(unique_key=["source", "invoice_id"]) }}
+{{ config(unique_key=["source", "invoice_id"], meta={"key": "invoice_id"}) }}
 
 {#- Lines have no revisions, so an invoice is what its lines that stand now say. -#}
 with
 
 lines as (
     select *
-    from {{ ref("stg_retail_lines") }}
+    from {{ touched("stg_retail_lines") }}
     where known_until is null and not retracted
 ),
 

@@ -4,11 +4,11 @@ with
 
 happened as (
     select consumer_id as entity, 'signed_up' as step, signed_up_at as happened_at
-    from {{ ref("consumers") }}
+    from {{ touched("consumers") }}
     where signed_up_at is not null
     union all
     select consumer_id as entity, 'closed' as step, stage_since as happened_at
-    from {{ ref("consumers") }}
+    from {{ touched("consumers") }}
     where lifecycle_stage = 'closed'
     union all
     select
@@ -17,16 +17,16 @@ happened as (
             when 'identity.verification_session.processing' then 'identity_submitted' else 'verified'
         end as step,
         event_timestamp as happened_at
-    from {{ ref("verification_events") }}
+    from {{ touched("verification_events") }}
     where known_until is null
         and type in ('identity.verification_session.processing', 'identity.verification_session.verified')
     union all
     select consumer_id as entity, 'paid' as step, charged_at as happened_at
-    from {{ ref("charges") }}
+    from {{ touched("charges") }}
     where first_status = 'succeeded'
     union all
     select consumer_id as entity, 'credit_opened' as step, opened_at as happened_at
-    from {{ ref("credit_accounts") }}
+    from {{ touched("credit_accounts") }}
 ),
 
 ways as (

@@ -5,7 +5,7 @@ with
 
 days as (
     select consumer_id, {{ reporting_day("charged_at") }} as day, count(*) as charge_count
-    from {{ ref("charges") }}
+    from {{ touched("charges") }}
     where first_status = 'succeeded' and consumer_id is not null
     group by all
 ),

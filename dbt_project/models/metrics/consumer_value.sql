@@ -4,7 +4,7 @@ with
 
 charges as (
     select *
-    from {{ ref("charges") }}
+    from {{ touched("charges") }}
     where first_status = 'succeeded' and consumer_id is not null
 ),
 

@@ -5,7 +5,7 @@ with
 
 days as (
     select consumer_id, currency, {{ reporting_day("charged_at") }} as day, sum(amount) as amount
-    from {{ ref("charges") }}
+    from {{ touched("charges") }}
     where first_status = 'succeeded' and consumer_id is not null
     group by all
 ),

@@ -1,7 +1,4 @@
-{{ config(
-    schema="metrics", materialized="incremental", incremental_strategy="difference",
-    on_schema_change="append_new_columns", unique_key="day"
-) }}
+{{ config(unique_key="day") }}
 
 -- Fixed ends, so that the calendar is the same whatever the data: MetricFlow joins it where a metric needs every day.
 select cast(days.day as date) as day

@@ -1,0 +1,150 @@
+{#-
+What a model computes in an incremental build, and how it says so; docs/adr/0004 tells why. The lake's change feed
+tells which rows of its inputs came and went since the model was last built. Then a model that declares
+
+nothing
+    is computed whole;
+a key, `meta={"key": "consumer_id"}`
+    promises that each of its rows depends only on input rows with the same key. Its inputs are read by
+    `touched("charge_events")`: only rows whose key any input gained or lost. A row that moved from one key to
+    another touches both. `key_of` names the key's columns in inputs that call them otherwise (none: any change there
+    touches every key), `also_touched` is a query of further keys;
+rows of an input, `meta={"rows_of": "stg_charges"}`
+    promises that each of its rows is made of one row of that input alone, and has the same `unique_key`. It reads what
+    the input gained, by `touched` too. `where` narrows the input's rows.
+-#}
+
+{% macro promise(name) %}
+    {{ return((config.get("meta") or {}).get(name)) }}
+{% endmacro %}
+
+{% macro as_list(value) %}
+    {{ return([value] if value is string else value) }}
+{% endmacro %}
+
+{#- The columns of the model's key in its result, or in one of its inputs; none where there are none. -#}
+{% macro key_of(name=none) %}
+    {{ return(as_list((promise("key_of") or {}).get(name, promise("key")))) }}
+{% endmacro %}
+
+{#- Temporary tables that live while the model is built: the touched keys, as key_1, key_2, ...; and the gained rows. -#}
+{% macro touched_keys() -%}
+    touched_{{ model.name }}
+{%- endmacro %}
+
+{% macro gained_rows() -%}
+    gained_{{ model.name }}
+{%- endmacro %}
+
+{#- Whether the model is compiled for a table that stands. -#}
+{% macro is_increment() %}
+    {{ return(execute and model.resource_type == "model" and not should_full_refresh()
+        and load_relation(this) is not none) }}
+{% endmacro %}
+
+{#- An input: all of it, or in an incremental build what the model's promise needs of it. -#}
+{% macro touched(name) -%}
+    {{ touched_rows(name, ref(name)) }}
+{%- endmacro %}
+
+{% macro touched_rows(name, relation) -%}
+    {%- if not is_increment() -%}
+        {{ relation }}
+    {%- elif promise("rows_of") == name -%}
+        {{ gained_rows() }}
+    {%- elif key_of(name) -%}
+        (select input.* from {{ relation }} as input where {{ has_touched_key("input", key_of(name)) }})
+    {%- else -%}
+        {{ relation }}
+    {%- endif -%}
+{%- endmacro %}
+
+{% macro has_touched_key(alias, columns) -%}
+    exists (
+        select 1 from {{ touched_keys() }} as touched_key
+        where {% for column in columns %}touched_key.key_{{ loop.index }} is not distinct from {{ alias }}.{{ column }}
+            {{- " and " if not loop.last }}{% endfor %}
+    )
+{%- endmacro %}
+
+{#- The tables that this model reads, as relations by name. -#}
+{% macro model_inputs() %}
+    {%- set inputs = {} -%}
+    {%- for id in model.depends_on.nodes -%}
+        {%- set node = graph.sources[id] if id.startswith("source.") else graph.nodes[id] -%}
+        {%- do inputs.update({node.name: api.Relation.create(
+            database=node.database, schema=node.schema, identifier=node.get("alias") or node.get("identifier") or node.name
+        )}) -%}
+    {%- endfor -%}
+    {{ return(inputs) }}
+{% endmacro %}
+
+{#- Make touched_keys() and gained_rows(); returns how many there are, none for what is not narrowed. -#}
+{% macro find_touched(standing) %}
+    {%- set tells = feed_tells(standing) -%}
+    {%- if promise("rows_of") -%}
+        {%- do run_query(find_rows(standing, promise("rows_of"), tells)) -%}
+    {%- elif promise("key") -%}
+        {%- do run_query("create or replace temporary table " ~ touched_keys() ~ " as "
+            ~ (changed_keys(standing) if tells else every_key())) -%}
+    {%- endif -%}
+    {%- if not tells or not (promise("rows_of") or promise("key")) -%}
+        {{ return({"keys": none, "rows": none}) }}
+    {%- endif -%}
+    {%- set rows = "(select count(*) from " ~ gained_rows() ~ ")" if promise("rows_of") else "null" -%}
+    {{ return(run_query("select count(*) as keys, " ~ rows ~ " as rows from " ~ touched_keys()).rows[0]) }}
+{% endmacro %}
+
+{% macro find_rows(standing, name, tells) %}
+    {%- set relation = model_inputs()[name] -%}
+    {%- set key = as_list(config.get("unique_key")) -%}
+    {%- set filter = "where " ~ promise("where") if promise("where") else "" -%}
+    {%- if tells -%}
+    create or replace temporary table {{ gained_rows() }} as
+    select gained.*
+    from {{ changes("insertions", relation, standing) }} as gained
+    anti join (select rowid, snapshot_id from {{ changes("deletions", relation, standing) }}) as lost
+        on lost.rowid = gained.rowid and lost.snapshot_id > gained.snapshot_id
+    {{ filter }};
+    create or replace temporary table {{ touched_keys() }} as
+    select distinct {{ as_key(key) }} from {{ changes("deletions", relation, standing) }} {{ filter }};
+    {%- else -%}
+    create or replace temporary view {{ gained_rows() }} as from {{ relation }};
+    create or replace temporary table {{ touched_keys() }} as select {{ as_key(key) }} from {{ this }};
+    {%- endif -%}
+{% endmacro %}
+
+{% macro every_key() %}
+    {%- for name, relation in model_inputs().items() if key_of(name) -%}
+    select {{ as_key(key_of(name)) }} from {{ relation }}
+    union
+    {% endfor -%}
+    select {{ as_key(key_of()) }} from {{ this }}
+{% endmacro %}
+
+{% macro changed_keys(standing) %}
+    {%- set inputs = model_inputs() -%}
+    {%- for name in standing.changed -%}
+    {%- for way in ["insertions", "deletions"] -%}
+    select {{ as_key(key_of(name)) }} from {{ changes(way, inputs[name], standing) }}
+    {% if not loop.last %}union{% endif %}
+    {% endfor -%}
+    {% if not loop.last %}union{% endif %}
+    {% endfor -%}
+    {%- if promise("also_touched") %}
+    union
+    select * from ({{ render(promise("also_touched")) }})
+    {%- endif %}
+{% endmacro %}
+
+{% macro as_key(columns) -%}
+    {% for column in columns %}{{ column }} as key_{{ loop.index }}{{ ", " if not loop.last }}{% endfor %}
+{%- endmacro %}
+
+{#- The rows that a relation gained ("insertions") or lost ("deletions") after the model was built. -#}
+{% macro changes(way, relation, standing) -%}
+    ducklake_table_{{ way }}(
+        '{{ relation.database }}', '{{ relation.schema }}', '{{ relation.identifier }}',
+        {{ standing.built + 1 }}, {{ standing.now }}
+    )
+{%- endmacro %}
