@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import pytest
 from feast import FeatureStore
+from feast.protos.feast.serving.ServingService_pb2 import FieldStatus
 from feast.repo_config import load_repo_config as load_yaml
 
 from lifecycle import config
@@ -230,6 +231,22 @@ def test_feasts_own_online_read_agrees(settings, serving):  # noqa: ARG001
         "country": ["FR", None, None, None],
         "lifecycle_stage": ["paused", None, None, None],
     }
+
+
+def test_windows_are_read_through_feast_as_they_stand(settings, serving):
+    store = FeatureStore(config=load_repo_config(settings))
+    view = next(one for one in serving.definitions.views if one.windows and one.join_keys == (("consumer_id",) * 2,))
+    asked = [f"{view.name}:{one.name}" for one in view.features if not one.dtype.startswith("TIMESTAMP")]
+    keys = [{"consumer_id": key} for key in ("c1", "nobody")]
+    store.materialize(day(0), WATERMARK, feature_views=[view.name])  # the store's own events go on answering
+    found = store.get_online_features(asked, keys)
+    ours = Project(settings).online_features(asked, keys)
+    names = [name.partition(":")[2] for name in asked]
+    assert {name: found.to_dict()[name] for name in names} == {
+        name: [row[name].value for row in ours] for name in names
+    }
+    assert any(row[name].value for row in ours for name in names)
+    assert {status for vector in found.proto.results for status in vector.statuses} == {FieldStatus.PRESENT}
 
 
 def test_feasts_own_materialization_overwrites_with_a_tombstone(settings, release, tmp_path):  # noqa: ARG001

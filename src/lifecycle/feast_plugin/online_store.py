@@ -109,9 +109,15 @@ class LifecycleOnlineStore(OnlineStore):
         await asyncio.to_thread(self.online_write_batch, config, table, data, progress)
 
     def online_write_arrow(self, config: RepoConfig, table: FeatureView, rows: pa.Table) -> None:
-        """Write rows of an Arrow table in the view's own column names, round Feast's protobuf values."""
+        """
+        Write rows of an Arrow table in the view's own column names, round Feast's protobuf values.
+
+        Windows that the store evaluates itself are left alone: their values at one moment would add nothing.
+        """
         tables = self.tables(config)
         held = tables.writable(table)
+        if held.view.windows:
+            return
         source = table.batch_source
         for batch in rows.combine_chunks().to_batches():
             tables.put(held, _arrow_columns(held, batch, source.timestamp_field, source.created_timestamp_column))
