@@ -140,3 +140,23 @@ select
     {{ share("ever_90_accounts", "account_count") }} as ever_90_rate
 from curves
 {%- endmacro %}
+
+{#- The last month that the platform's own credit feed tells completely (int_credit_months). -#}
+{% macro last_credit_month() -%}
+    cast(date_trunc('month', timezone(
+        '{{ var("reporting_time_zone") }}',
+        {{ observed_until([
+            ref("stg_credit_accounts"), ref("stg_credit_statements"), ref("stg_credit_payments"),
+        ]) | indent(8) }} - to_hours(24 * {{ var("delivery_days") }})
+    )) - interval 1 month as date)
+{%- endmacro %}
+
+{#- When a month was completed since the table was built, every account has a row more. -#}
+{% macro credit_accounts_of_a_new_month(standing) -%}
+    select distinct credit_account_id
+    from {{ ref("stg_credit_accounts") }}
+    where {{ last_credit_month() | indent(4) }} is distinct from (
+        select max(month) from {{ standing }}
+        where source in (select distinct source from {{ ref("stg_credit_accounts") }})
+    )
+{%- endmacro %}

@@ -1,4 +1,7 @@
-{{ config(unique_key=["source", "credit_account_id", "month"]) }}
+{{ config(unique_key=["source", "credit_account_id", "month"], meta={
+    "key": "credit_account_id",
+    "also_touched": "{{ credit_accounts_of_a_new_month(this) }}",
+}) }}
 
 {#-
 One row per credit account and complete month, as it stood at the month's end: the platform's own accounts by their
@@ -8,13 +11,7 @@ paid off in.
 with
 
 last_month as (
-    select
-        cast(date_trunc('month', timezone(
-            '{{ var("reporting_time_zone") }}',
-            {{ observed_until([
-                ref("stg_credit_accounts"), ref("stg_credit_statements"), ref("stg_credit_payments"),
-            ]) | indent(12) }} - to_hours(24 * {{ var("delivery_days") }})
-        )) - interval 1 month as date) as month
+    select {{ last_credit_month() | indent(4) }} as month
 ),
 
 account_events as (
@@ -22,7 +19,7 @@ account_events as (
         source, credit_account_id, customer_id, event_timestamp, known_from, event_id,
         status, balance, credit_limit, currency,
         {{ cycles_past_due("days_past_due") }} as cycles
-    from {{ ref("stg_credit_accounts") }}
+    from {{ touched("stg_credit_accounts") }}
     where known_until is null and not retracted and credit_account_id is not null
 ),
 
@@ -31,7 +28,7 @@ events as (
     select * from account_events
     union all by name
     select source, credit_account_id, event_timestamp, known_from, event_id, balance
-    from {{ ref("stg_credit_statements") }}
+    from {{ touched("stg_credit_statements") }}
     where known_until is null and not retracted and credit_account_id is not null
 ),
 
@@ -128,7 +125,7 @@ tape as (
         credit_limit,
         false as was_seriously_late,
         defaults_next_month
-    from {{ ref("stg_credit_months") }}
+    from {{ touched("stg_credit_months") }}
     where known_until is null and not retracted
 ),
 
