@@ -10,6 +10,7 @@ and only the reading is ours.
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import time
 from pathlib import Path
@@ -55,7 +56,7 @@ class LifecycleOnlineStoreConfig(FeastConfigBaseModel):
 
     In order: `place`, exactly; `path`, a folder (from the Feast repo) or a redis:// address, in which each Feast
     project has a store of its own; the [online] of the lifecycle.toml that `project` names or that lies at or above
-    the Feast repo; the folder data/online in the Feast repo. A Redis password stands in LIFECYCLE_REDIS_PASSWORD.
+    the Feast repo; the folder data/online in the Feast repo (without a repo, in the working folder). A Redis password stands in LIFECYCLE_REDIS_PASSWORD.
     """
 
     type: Literal["lifecycle.feast_plugin.online_store.LifecycleOnlineStore"] = (
@@ -81,7 +82,8 @@ class LifecycleOnlineStore(OnlineStore):
     def tables(self, config: RepoConfig) -> Tables:
         """Return the opened store of a Feast configuration."""
         given = config.online_store
-        asked = (config.project, config.repo_path, given.place, given.path, given.project)
+        # A forked worker opens the store anew: LMDB must not be used across a fork.
+        asked = (os.getpid(), config.project, config.repo_path, given.place, given.path, given.project)
         if asked not in self._tables:
             self._tables[asked] = Tables(open_store(*place_of(config)))
         return self._tables[asked]
@@ -292,7 +294,7 @@ def place_of(config: RepoConfig) -> tuple[str, str]:
         return given.place, "lifecycle"
     if given.path.startswith(ADDRESSES):
         return given.path, config.project
-    if not given.path:
+    if not given.path and (config.repo_path or given.project):
         try:
             root = project_config.find_root(repo / (given.project or "."))
             return project_config.load(root).online_place, "lifecycle"
