@@ -56,7 +56,8 @@ class LifecycleOnlineStoreConfig(FeastConfigBaseModel):
 
     In order: `place`, exactly; `path`, a folder (from the Feast repo) or a redis:// address, in which each Feast
     project has a store of its own; the [online] of the lifecycle.toml that `project` names or that lies at or above
-    the Feast repo; the folder data/online in the Feast repo (without a repo, in the working folder). A Redis password stands in LIFECYCLE_REDIS_PASSWORD.
+    the Feast repo; the folder data/online in the Feast repo (without a repo, in the working folder). A Redis
+    password stands in LIFECYCLE_REDIS_PASSWORD.
     """
 
     type: Literal["lifecycle.feast_plugin.online_store.LifecycleOnlineStore"] = (
