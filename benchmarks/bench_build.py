@@ -105,7 +105,8 @@ def run(given, home, mode, data=""):
     command = [sys.executable, __file__, "--project", str(given.project), "--worker", str(home), data, mode]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     measured = json.loads(done.stdout.splitlines()[-1])
-    say(f"{home.name} {mode}: {measured['seconds']:.1f} s")
+    told = {name: measured[name] for name in ("seconds", "cpu_seconds", "peak_mib", "load")}
+    say(f"{home.name} {mode}: {told}")
     return measured
 
 
