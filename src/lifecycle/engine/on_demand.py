@@ -163,6 +163,6 @@ def _output(view: OnDemand, dtype: str, name: str, made: Any, rows: int) -> Any:
         raise DataError(f"on-demand view {view.name!r} must return {rows} values of {name!r}, one per row, not {size}.")
     whole = made.combine_chunks() if isinstance(made, pa.ChunkedArray) else made
     try:
-        return whole.cast(wanted)
+        return whole if whole.type == wanted else whole.cast(wanted)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise DataError(f"on-demand view {view.name!r} returns {name!r} not as {dtype}: {error}.") from error
