@@ -19,7 +19,8 @@ from lifecycle.online.rows import split
 from tests.online_cases import VIEW, hold, new_store, rows, write_release
 
 KEYS = 6_000
-KILLS = int(os.environ.get("ONLINE_KILLS", "5"))  # the claim is 50: ONLINE_KILLS=50 pytest tests/test_online_processes.py
+# The claim is 50: ONLINE_KILLS=50 pytest tests/test_online_processes.py
+KILLS = int(os.environ.get("ONLINE_KILLS", "5"))
 BATCH = 100
 FOREVER = replace(VIEW, ttl_us=None)
 

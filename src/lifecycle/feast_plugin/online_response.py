@@ -70,12 +70,11 @@ class Block(NamedTuple):
             return held
         return [[None] * len(answers) if place is None else held[place] for place in shape.places]
 
-    def plain(self) -> dict[str, list[Any]]:
-        """Return the values as Feast's own `to_dict` gives them."""
-        made = dict(zip(self.shape.names, self.columns(), strict=True))
+    def put(self, made: dict[str, list[Any]]) -> None:
+        """Put the values into `made` as Feast's own `to_dict` gives them."""
+        made.update(zip(self.shape.names, self.columns(), strict=True))
         for name, convert in self.shape.converted:
             made[name] = [None if one is None else convert(one) for one in made[name]]
-        return made
 
     def seconds(self) -> list[int]:
         """Return each answer's event time in whole seconds, 0 where there is none."""
@@ -108,7 +107,7 @@ class LifecycleOnlineResponse(OnlineResponse):
         """Return values by name, keys first; with event times in whole seconds under `<name>__ts`, if asked for."""
         made = {name: values for name, (values, _) in self._keys.items()}
         for block in self._blocks:
-            made.update(block.plain())
+            block.put(made)
         if not include_event_timestamps:
             return made
         dated: dict[str, list[Any]] = {}

@@ -14,8 +14,9 @@ from feast.value_type import ValueType
 from lifecycle.engine.selection import Selection
 from lifecycle.feast_plugin.online_response import Block, Shape
 from lifecycle.feast_plugin.online_values import SERIALIZED, Value, form_of, key_value, ttl_of, view_of
-from lifecycle.online.backend import CLOCK
+from lifecycle.online.backend import CLOCK, SPACE_BYTES
 from lifecycle.online.codec import schema_hash
+from lifecycle.online.keys import LONGEST
 from lifecycle.online.kinds import arrow_type
 from lifecycle.online.read import NOT_FOUND, Part, WindowPart, part_of
 from lifecycle.online.store import Clock
@@ -62,6 +63,8 @@ class Bound:
     live: bool
     keys: tuple[str, ...]
     shape: Shape
+    alike: str = ""
+    """What its keys' bytes depend on, but for the prefix."""
 
     def encode(self, columns: Keys, count: int) -> list[bytes | None]:
         """Return the store's keys of `count` rows, None where a key can match nothing."""
@@ -185,6 +188,7 @@ class Plan:
                 [held.index(name) if name in types else None for name in names],
                 [form_of(types[name], kinds[name]) if name in types else None for name in names],
             ),
+            alike=repr((keys, view.keys, table.projection.join_key_map)),
         )
 
 
@@ -213,7 +217,7 @@ class Tables:
         """Return each view's answers for `count` rows of keys, all as of one moment of the store."""
         version, bound = plan.bound(self.store)
         while True:
-            wanted = [one.encode(columns, count) for one, columns in zip(bound, keys, strict=True)]
+            wanted = _encoded(bound, keys, count)
             found = self.store.backend.read([CLOCK, *(key for column in wanted for key in column if key is not None)])
             clock = Clock.from_bytes(found[0])
             if clock.version == version:
@@ -231,6 +235,23 @@ class Tables:
                 answers = [answer(None if key is None else next(entries), t) for key in column]
             blocks.append(Block(one.shape, answers))
         return blocks
+
+
+def _encoded(bound: Sequence[Bound], keys: Sequence[Keys], count: int) -> list[list[bytes | None]]:
+    """Return each view's keys in the store; views of the same entities differ in the prefix alone."""
+    wanted: list[list[bytes | None]] = []
+    first: Bound | None = None
+    for one, columns in zip(bound, keys, strict=True):
+        if first is None or not one.alike or one.alike != first.alike:
+            first = one
+            wanted.append(one.encode(columns, count))
+            continue
+        prefix = one.prefix
+        made = [None if key is None else prefix + key[SPACE_BYTES:] for key in wanted[-1]]
+        # What stands for a long key depends on the prefix too.
+        long = any(key is not None and len(key) > LONGEST for key in made)
+        wanted.append(one.encode(columns, count) if long else made)
+    return wanted
 
 
 def kinds_of(feast_view: FeatureView) -> dict[str, ValueType]:
