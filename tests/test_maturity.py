@@ -14,7 +14,7 @@ import pytest
 from lifecycle import config
 from lifecycle.cli.pictures import maturity as draw
 from lifecycle.definitions import Definitions
-from lifecycle.engine import label_table, maturity_curve, training_frame
+from lifecycle.engine import backfills, label_table, maturity_curve, training_frame
 from lifecycle.lake import Lake, Ledger
 from lifecycle.pipeline.build import run_dbt
 from lifecycle.project import Project
@@ -209,3 +209,22 @@ def test_a_curve_of_nothing_has_no_share_and_the_picture_is_drawn(tmp_path):
     assert (frame.receipt["label"]["earliest"], frame.receipt["label"]["latest"]) == (None, None)
     draw({"outcome": curve}, tmp_path / "pictures" / "curve.png")
     assert (tmp_path / "pictures" / "curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_old_facts_that_came_late_are_listed_with_the_labels_they_can_change():
+    connection = connect()
+    connection.execute("CREATE SCHEMA lake.raw")
+    connection.execute("""
+        CREATE TABLE lake.raw.events AS SELECT * FROM (VALUES
+            ('stripe', 'charge', TIMESTAMPTZ '2025-01-01', TIMESTAMPTZ '2025-01-02', 1),
+            ('stripe', 'dispute', TIMESTAMPTZ '2025-01-03', TIMESTAMPTZ '2025-01-10', 2),
+            ('stripe', 'dispute', TIMESTAMPTZ '2025-01-04', TIMESTAMPTZ '2025-01-10 00:00:00.000001', 2),
+            ('shop', 'order', TIMESTAMPTZ '2025-01-01', TIMESTAMPTZ '2025-01-02', 2)
+        ) AS t (source, type, event_timestamp, known_at, batch_id)""")
+    label = replace(LABELS[0], sources=("stripe",))
+    watermarks = {"stripe": datetime(2025, 1, 10, tzinfo=UTC)}
+    found = backfills(connection, Definitions(labels=(label,)), after_batch=1, watermarks=watermarks).to_pylist()
+    day = datetime(2025, 1, 3, tzinfo=UTC)
+    assert found == [
+        {"source": "stripe", "type": "dispute", "versions": 1, "earliest": day, "latest": day, "labels": [label.name]}
+    ]

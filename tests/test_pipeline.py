@@ -91,6 +91,17 @@ def test_online_values_equal_the_frame(project):
             assert one.value == offline[name]
 
 
+def test_a_release_lists_the_old_facts_that_it_brought(project):
+    assert project.backfills(1).num_rows == 0
+    watermark = project.releases()[0].watermarks["stripe"]
+    high_water = project.releases()[0].high_water
+    late = project.sql("select type, batch_id, known_at from raw.events").to_pylist()
+    expected = sum(one["batch_id"] > high_water and one["known_at"] <= watermark for one in late)
+    found = project.backfills(2).to_pylist()
+    assert sum(one["versions"] for one in found) == expected
+    assert all("fraud_dispute_120d" in one["labels"] for one in found)
+
+
 def test_rollback_serves_an_earlier_release_and_run_makes_no_new_one(project):
     project.ledger.roll_back(1)
     try:

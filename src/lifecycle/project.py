@@ -198,6 +198,24 @@ class Project:
         chosen = self.release(release)
         return label_table(chosen.definitions, chosen.watermarks)
 
+    def backfills(self, release: int | None = None) -> pa.Table:
+        """
+        Return the old facts that a release brought: known by the watermarks of the one before, but not taken in then.
+
+        They alone can change a label that was mature. Columns: source, type, versions, earliest, latest, labels; see
+        `lifecycle.engine.maturity`. The first release brings none.
+        """
+        from lifecycle.engine import backfills
+
+        chosen = self.release(release)
+        before = [one for one in self.releases() if one.number < chosen.number]
+        after, watermarks = (before[-1].high_water, before[-1].watermarks) if before else (chosen.high_water, {})
+        connection = self.lake.connect(chosen.snapshot)
+        try:
+            return backfills(connection, chosen.definitions, after_batch=after, watermarks=watermarks)
+        finally:
+            connection.close()
+
     def maturity_curve(self, spine: Any, label: str, *, release: int | None = None) -> pa.Table:
         """
         Return the share of a label's final answers that were known after so many days.

@@ -45,6 +45,22 @@ def rollback(number: Annotated[int, typer.Argument(help="The release to serve ag
     show.console.print("the online store follows with: lifecycle materialize", style="dim")
 
 
+@_group.command()
+def backfills(
+    number: Annotated[int | None, typer.Argument(help="The release; the served one by default.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """
+    List the old facts that a release brought: they alone can change labels that were mature before it.
+
+    Example: `lifecycle release backfills 2`
+    """
+    from lifecycle.cli import show
+
+    found = project().backfills(number)
+    show.arrow_json(found) if json else show.arrow(found)
+
+
 def releases(json: JsonOption = False) -> None:
     """
     List the releases, and which one serves.

@@ -4,7 +4,7 @@ from lifecycle.engine.audit import Audit, audit
 from lifecycle.engine.explain import Explanation, explain, explain_rows
 from lifecycle.engine.frames import Frame, training_frame
 from lifecycle.engine.grids import every_row, monthly, sample, split
-from lifecycle.engine.maturity import label_table, maturity_curve
+from lifecycle.engine.maturity import backfills, label_table, maturity_curve
 from lifecycle.engine.receipts import Receipt
 from lifecycle.engine.replay import Difference, diff, read_receipt, rebuild
 from lifecycle.engine.settle import settle
@@ -16,6 +16,7 @@ __all__ = [
     "Frame",
     "Receipt",
     "audit",
+    "backfills",
     "diff",
     "every_row",
     "explain",

@@ -18,6 +18,7 @@ import pyarrow as pa
 from lifecycle.engine import labels
 from lifecycle.engine.session import Session
 from lifecycle.engine.spines import open_spine
+from lifecycle.names import relation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,6 +64,34 @@ def maturity_curve(
         "known": pa.array(known, pa.int64()),
         "share": pa.array([one / decided if decided else None for one in known], pa.float64()),
     })  # fmt: skip
+
+
+def backfills(
+    connection: Any, definitions: Definitions, *, after_batch: int, watermarks: Mapping[str, datetime]
+) -> pa.Table:
+    """
+    Return the facts that came in after a batch although they were known by the watermarks of then.
+
+    They alone can change a label that was mature: the watermark said that all facts up to it were in. Columns:
+    `source`, `type`, `versions` BIGINT, `earliest` and `latest` (event time, UTC), `labels` (VARCHAR[], those judged
+    on the source).
+    """
+    session = Session(connection)
+    then = pa.table(
+        {
+            "source": pa.array(list(watermarks), pa.string()),
+            "watermark": pa.array(list(watermarks.values()), pa.timestamp("us", "UTC")),
+        }
+    )
+    session.append("earlier", then)
+    found = session.stream(f"""
+        SELECT source, type, count(*) AS versions, min(event_timestamp) AS earliest, max(event_timestamp) AS latest
+        FROM {relation("raw.events")} JOIN earlier USING (source)
+        WHERE batch_id > {int(after_batch)} AND known_at <= watermark GROUP BY ALL ORDER BY ALL""").read_all()
+    judged = [
+        [one.name for one in definitions.labels if source in one.sources] for source in found["source"].to_pylist()
+    ]
+    return found.append_column("labels", pa.array(judged, pa.list_(pa.string())))
 
 
 def label_table(definitions: Definitions, watermarks: Mapping[str, datetime]) -> pa.Table:
