@@ -30,7 +30,9 @@ class Session:
         self.connection = connection
         self.cursor = connection.cursor()
         self.cursor.execute("SET TimeZone = 'UTC'")
-        self.spill = Path(self.value("SELECT current_setting('temp_directory')"))
+        spill = Path(self.value("SELECT current_setting('temp_directory')"))
+        # A lake's connection names its folder; DuckDB's own default is one in whatever folder the process runs in.
+        self.spill = spill if spill.is_absolute() else Path(tempfile.gettempdir())
 
     def run(self, sql: str, parameters: Sequence[Any] = ()) -> None:
         """Run a statement that returns nothing."""
