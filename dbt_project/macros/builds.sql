@@ -25,16 +25,19 @@ transaction that writes the model's rows, so that after a failed build each mode
 
 {#-
 How this model stands to its inputs: {"now": the lake's snapshot, "built": the snapshot it was last built from, or none,
-"same_code": whether that was with this code, "changed": the names of inputs with other rows than then,
-"unclear": whether some input was replaced or rewritten, so that its change feed does not reach back}.
+"same_code": whether that was with this code, "changed": the inputs with other rows than then, by name, as {"first",
+"last"}: the snapshots between which they changed; "unclear": whether some input was replaced or rewritten, so that its change feed does not reach back}.
 -#}
 {% macro model_standing() %}
     {%- set found = run_query(standing_query()).rows[0] -%}
     {%- set by_table = fromjson(found["changes"]) -%}
-    {%- set changed, unclear = [], [] -%}
+    {%- set changed, unclear = {}, [] -%}
     {%- for name, relation in model_inputs().items() -%}
         {%- for change in by_table if change.table == relation.identifier -%}
-            {%- do changed.append(name) -%}
+            {%- set known = changed.get(name, change) -%}
+            {%- do changed.update({name: {
+                "first": [known.first, change.first] | min, "last": [known.last, change.last] | max,
+            }}) -%}
             {%- if change.kind not in ["tables_inserted_into", "tables_deleted_from", "inlined_insert", "inlined_delete"] -%}
                 {%- do unclear.append(name) -%}
             {%- endif -%}
@@ -42,7 +45,7 @@ How this model stands to its inputs: {"now": the lake's snapshot, "built": the s
     {%- endfor -%}
     {{ return({
         "now": found["now"], "built": found["built"], "same_code": found["code"] == model_code(),
-        "changed": changed | unique | list, "unclear": unclear | length > 0,
+        "changed": changed, "unclear": unclear | length > 0,
     }) }}
 {% endmacro %}
 
@@ -68,14 +71,20 @@ How this model stands to its inputs: {"now": the lake's snapshot, "built": the s
     ),
 
     later as (
-        select unnest(map_entries(changes)) as change
+        select snapshot_id, unnest(map_entries(changes)) as change
         from snapshots
         where snapshot_id > (select snapshot from record)
     ),
 
     named as (
-        select distinct change.key as kind, replace(split_part(unnest(change.value), '.', -1), '"', '') as named
+        select snapshot_id, change.key as kind, replace(split_part(unnest(change.value), '.', -1), '"', '') as named
         from later
+    ),
+
+    dated as (
+        select kind, named, min(snapshot_id) as first_id, max(snapshot_id) as last_id
+        from named
+        group by kind, named
     )
 
     select
@@ -83,8 +92,10 @@ How this model stands to its inputs: {"now": the lake's snapshot, "built": the s
         (select snapshot from record where snapshot in (select snapshot_id from snapshots)) as built,
         (select code from record) as code,
         (
-            select coalesce(to_json(list({'kind': kind, 'table': coalesce(table_name, named)})), '[]')
-            from named
+            select coalesce(to_json(list(
+                {'kind': kind, 'table': coalesce(table_name, named), 'first': first_id, 'last': last_id}
+            )), '[]')
+            from dated
             left join ducklake_table_info('{{ this.database }}') as numbered on numbered.table_id::varchar = named
         ) as changes
 {% endmacro %}

@@ -82,6 +82,9 @@ rows of an input, `meta={"rows_of": "stg_charges"}`
 {#- Make touched_keys() and gained_rows(); returns how many there are, none for what is not narrowed. -#}
 {% macro find_touched(standing) %}
     {%- set tells = feed_tells(standing) -%}
+    {%- if tells and (promise("rows_of") or promise("key")) -%}
+        {%- do run_query(keep_changes(standing)) -%}
+    {%- endif -%}
     {%- if promise("rows_of") -%}
         {%- do run_query(find_rows(standing, promise("rows_of"), tells)) -%}
     {%- elif promise("key") -%}
@@ -102,12 +105,12 @@ rows of an input, `meta={"rows_of": "stg_charges"}`
     {%- if tells -%}
     create or replace temporary table {{ gained_rows() }} as
     select gained.*
-    from {{ changes("insertions", relation, standing) }} as gained
-    anti join (select rowid, snapshot_id from {{ changes("deletions", relation, standing) }}) as lost
-        on lost.rowid = gained.rowid and lost.snapshot_id > gained.snapshot_id
+    from {{ changes("insertions", name, standing) }} as gained
+    anti join {{ changes("deletions", name, standing) }} as lost
+        on lost.lake_row = gained.lake_row and lost.lake_snapshot > gained.lake_snapshot
     {{ filter }};
     create or replace temporary table {{ touched_keys() }} as
-    select distinct {{ as_key(key) }} from {{ changes("deletions", relation, standing) }} {{ filter }};
+    select distinct {{ as_key(key) }} from {{ changes("deletions", name, standing) }} {{ filter }};
     {%- else -%}
     create or replace temporary view {{ gained_rows() }} as from {{ relation }};
     create or replace temporary table {{ touched_keys() }} as select {{ as_key(key) }} from {{ this }};
@@ -123,10 +126,9 @@ rows of an input, `meta={"rows_of": "stg_charges"}`
 {% endmacro %}
 
 {% macro changed_keys(standing) %}
-    {%- set inputs = model_inputs() -%}
     {%- for name in standing.changed -%}
     {%- for way in ["insertions", "deletions"] -%}
-    select {{ as_key(key_of(name)) }} from {{ changes(way, inputs[name], standing) }}
+    select {{ as_key(key_of(name)) }} from {{ changes(way, name, standing) }}
     {% if not loop.last %}union{% endif %}
     {% endfor -%}
     {% if not loop.last %}union{% endif %}
@@ -141,10 +143,27 @@ rows of an input, `meta={"rows_of": "stg_charges"}`
     {% for column in columns %}{{ column }} as key_{{ loop.index }}{{ ", " if not loop.last }}{% endfor %}
 {%- endmacro %}
 
-{#- The rows that a relation gained ("insertions") or lost ("deletions") after the model was built. -#}
-{% macro changes(way, relation, standing) -%}
-    ducklake_table_{{ way }}(
-        '{{ relation.database }}', '{{ relation.schema }}', '{{ relation.identifier }}',
-        {{ standing.built + 1 }}, {{ standing.now }}
-    )
+{#-
+The rows that an input gained ("insertions") or lost ("deletions") since the model was built. Models that read the same input
+share them: they are kept in the session's own database until the build ends, lost rows without their payload.
+-#}
+{% macro changes(way, name, standing) -%}
+    {%- set between = standing.changed[name] -%}
+    {%- set relation = model_inputs()[name] -%}
+    memory.main.{{ way }}_{{ relation.schema }}_{{ relation.identifier }}_{{ between.first }}_{{ between.last }}
 {%- endmacro %}
+
+{% macro keep_changes(standing) %}
+    {%- set inputs = model_inputs() -%}
+    {%- for name, between in standing.changed.items() -%}
+    {%- for way in ["insertions", "deletions"] -%}
+    {%- set relation = inputs[name] -%}
+    create table if not exists {{ changes(way, name, standing) }} as
+    select {{ "columns(one -> one <> 'payload')" if way == "deletions" else "*" }}, rowid as lake_row, snapshot_id as lake_snapshot
+    from ducklake_table_{{ way }}(
+        '{{ relation.database }}', '{{ relation.schema }}', '{{ relation.identifier }}',
+        {{ between.first }}, {{ between.last }}
+    );
+    {% endfor -%}
+    {% endfor -%}
+{% endmacro %}
