@@ -13,8 +13,8 @@ import pytest
 
 from lifecycle.definitions import View, Window
 from lifecycle.engine import windows as kernel
-from lifecycle.engine.windows import evaluate, mask_column, result_type, window_features
 from lifecycle.engine.jit import place_for
+from lifecycle.engine.windows import evaluate, mask_column, result_type, window_features
 from lifecycle.errors import DataError, UsageError
 from tests import oracle
 
