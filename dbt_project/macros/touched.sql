@@ -83,7 +83,7 @@ rows of an input, `meta={"rows_of": "stg_charges"}`
 {% macro find_touched(standing) %}
     {%- set tells = feed_tells(standing) -%}
     {%- if tells and (promise("rows_of") or promise("key")) -%}
-        {%- do run_query(keep_changes(standing)) -%}
+        {%- do keep_changes(standing) -%}
     {%- endif -%}
     {%- if promise("rows_of") -%}
         {%- do run_query(find_rows(standing, promise("rows_of"), tells)) -%}
@@ -153,17 +153,27 @@ share them: they are kept in the session's own database until the build ends, lo
     memory.main.{{ way }}_{{ relation.schema }}_{{ relation.identifier }}_{{ between.first }}_{{ between.last }}
 {%- endmacro %}
 
+{#- Binding a change feed costs more than reading what is kept of it, so what is kept is asked first. -#}
 {% macro keep_changes(standing) %}
     {%- set inputs = model_inputs() -%}
+    {%- set kept = run_query(
+        "create table if not exists memory.main.kept_changes (name varchar); select name from memory.main.kept_changes"
+    ).columns[0].values() -%}
     {%- for name, between in standing.changed.items() -%}
     {%- for way in ["insertions", "deletions"] -%}
-    {%- set relation = inputs[name] -%}
-    create table if not exists {{ changes(way, name, standing) }} as
+    {%- set relation, table = inputs[name], changes(way, name, standing) -%}
+    {%- if table not in kept -%}
+    {%- set statements -%}
+    create table {{ table }} as
     select {{ "columns(one -> one <> 'payload')" if way == "deletions" else "*" }}, rowid as lake_row, snapshot_id as lake_snapshot
     from ducklake_table_{{ way }}(
         '{{ relation.database }}', '{{ relation.schema }}', '{{ relation.identifier }}',
         {{ between.first }}, {{ between.last }}
     );
-    {% endfor -%}
-    {% endfor -%}
+    insert into memory.main.kept_changes values ('{{ table }}')
+    {%- endset -%}
+    {%- do run_query(statements) -%}
+    {%- endif -%}
+    {%- endfor -%}
+    {%- endfor -%}
 {% endmacro %}
