@@ -20,6 +20,20 @@ SPINE = (
 )
 
 
+SHOWN_ONLINE = (
+    "country",
+    "lifecycle_stage",
+    "last_charge_amount",
+    "last_refund_amount",
+    "charges_1h",
+    "charges_7d",
+    "charges_90d",
+    "failure_rate_90d",
+    "seconds_since_charge_all",
+    "disputes_all",
+)
+
+
 def show_demo(consumers: int, home: Path | None) -> None:
     """Generate, run the pipeline, show a frame, online values and a lifecycle table, and what to try next."""
     from lifecycle.cli import show
@@ -72,7 +86,8 @@ def _show_online(project: Project) -> None:
     consumer = project.sql(query).to_pylist()[0]["consumer_id"]
     [values] = project.online_features("lifecycle_v1", {"consumer_id": consumer})
     show.title(f"Online, service lifecycle_v1: consumer {consumer}")
-    show.online_values(values)
+    show.online_values({name: values[name] for name in SHOWN_ONLINE if name in values})
+    show.console.print(f"… {len(values)} features in all")
 
 
 def _show_table(project: Project) -> None:
