@@ -61,8 +61,6 @@ class Block(NamedTuple):
     def columns(self) -> list[list[Any]]:
         """Return stored values by feature, None where there is none."""
         shape, answers = self.shape, self.answers
-        if shape.whole and len(answers) == 1:
-            return [[value] for value in answers[0].values or shape.nothing]
         if not answers:
             return [[] for _ in shape.names]
         held = [list(one) for one in zip(*(one.values or shape.nothing for one in answers), strict=True)]
@@ -72,8 +70,13 @@ class Block(NamedTuple):
 
     def put(self, made: dict[str, list[Any]]) -> None:
         """Put the values into `made` as Feast's own `to_dict` gives them."""
-        made.update(zip(self.shape.names, self.columns(), strict=True))
-        for name, convert in self.shape.converted:
+        shape, answers = self.shape, self.answers
+        if shape.whole and len(answers) == 1:
+            for name, value in zip(shape.names, answers[0].values or shape.nothing, strict=True):
+                made[name] = [value]
+        else:
+            made.update(zip(shape.names, self.columns(), strict=True))
+        for name, convert in shape.converted:
             made[name] = [None if one is None else convert(one) for one in made[name]]
 
     def seconds(self) -> list[int]:

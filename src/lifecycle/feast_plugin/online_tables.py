@@ -92,6 +92,8 @@ class Plan:
         self.types: dict[str, ValueType] = {}
         self.entities: frozenset[str] = frozenset()
         self.key_names: list[dict[str, str]] = []
+        self._needed: frozenset[str] = frozenset()
+        self._plain: list[bool] = []
         self._bound: tuple[Any, int, list[Bound]] | None = None
 
     @classmethod
@@ -113,6 +115,8 @@ class Plan:
         for at, (table, _) in enumerate(grouped):
             renamed = table.projection.join_key_map
             plan.key_names.append({key: renamed.get(key, key) for key, _ in plan.views[at].join_keys})
+        plan._plain = [all(key == name for key, name in names.items()) for names in plan.key_names]
+        plan._needed = frozenset(name for names in plan.key_names for name in names.values())
         return plan
 
     def serialized(self, at: int) -> bool:
@@ -122,26 +126,30 @@ class Plan:
     def columns(self, rows: Any) -> Keys | None:
         """Return the entity rows' key columns, None where they are not plain values of the keys' own types."""
         if isinstance(rows, list):
-            if not rows or any(row.keys() != rows[0].keys() for row in rows):
+            if not rows:
                 return None
-            given = {name: [row[name] for row in rows] for name in rows[0] if name in self.entities}
+            first = rows[0]
+            if len(rows) > 1 and any(row.keys() != first.keys() for row in rows):
+                return None
+            given = {name: [row[name] for row in rows] for name in first if name in self.entities}
         else:
             given = {name: values for name, values in rows.items() if name in self.entities}
             if not all(isinstance(values, list) for values in given.values()):
                 return None
-        if not given or len(set(map(len, given.values()))) != 1 or not all(given.values()):
-            return None
+            if len(set(map(len, given.values()))) != 1 or not all(given.values()):
+                return None
         for name, values in given.items():
             native = _NATIVE.get(self.types.get(name, ValueType.UNKNOWN))
             if native is None or not native.issuperset(map(type, values)):
                 return None
-        if any(name not in given for names in self.key_names for name in names.values()):
-            return None
-        return given
+        return given if given and self._needed <= given.keys() else None
 
     def rows(self, keys: Keys) -> list[Keys]:
-        """Return each view's key columns under its own names."""
-        return [{key: keys[name] for key, name in names.items()} for names in self.key_names]
+        """Return each view's key columns under its own names; others may stand beside them."""
+        return [
+            keys if plain else {key: keys[name] for key, name in names.items()}
+            for names, plain in zip(self.key_names, self._plain, strict=True)
+        ]
 
     def feast_keys(self, at: int, values: Mapping[str, Sequence[Any]]) -> Keys:
         """Return one view's key columns from columns of protobuf values."""
@@ -218,39 +226,46 @@ class Tables:
         version, bound = plan.bound(self.store)
         while True:
             wanted = _encoded(bound, keys, count)
-            found = self.store.backend.read([CLOCK, *(key for column in wanted for key in column if key is not None)])
-            clock = Clock.from_bytes(found[0])
+            asked = [key for key in wanted if key is not None]
+            first, *found = self.store.backend.read([CLOCK, *asked])
+            clock = Clock.from_bytes(first)
             if clock.version == version:
                 break
             version, bound = plan.bound(self.store, clock.version)
+        if len(asked) != len(wanted):
+            entries = iter(found)
+            found = [None if key is None else next(entries) for key in wanted]
         now = time.time_ns() // 1000
         mark = clock.read_time(now)
-        entries = iter(found)
-        next(entries)
         blocks = []
-        for one, column in zip(bound, wanted, strict=True):
-            answers = [NOT_FOUND] * count
-            if one.part is not None:
+        begin = 0
+        for one in bound:
+            if one.part is None:
+                answers = [NOT_FOUND] * count
+            else:
                 answer, t = one.part.answer, now if one.live else mark
-                answers = [answer(None if key is None else next(entries), t) for key in column]
+                answers = [answer(entry, t) for entry in found[begin : begin + count]]
             blocks.append(Block(one.shape, answers))
+            begin += count
         return blocks
 
 
-def _encoded(bound: Sequence[Bound], keys: Sequence[Keys], count: int) -> list[list[bytes | None]]:
-    """Return each view's keys in the store; views of the same entities differ in the prefix alone."""
-    wanted: list[list[bytes | None]] = []
-    first: Bound | None = None
+def _encoded(bound: Sequence[Bound], keys: Sequence[Keys], count: int) -> list[bytes | None]:
+    """Return the keys in the store, `count` per view, None for none; of the same entities the prefix alone differs."""
+    wanted: list[bytes | None] = []
+    alike, tails = "", None
     for one, columns in zip(bound, keys, strict=True):
-        if first is None or not one.alike or one.alike != first.alike:
-            first = one
-            wanted.append(one.encode(columns, count))
+        if tails is not None and one.alike == alike:
+            prefix = one.prefix
+            wanted += [prefix + tail for tail in tails]
             continue
-        prefix = one.prefix
-        made = [None if key is None else prefix + key[SPACE_BYTES:] for key in wanted[-1]]
+        made = one.encode(columns, count)
+        wanted += made
+        alike, tails = one.alike, None
         # What stands for a long key depends on the prefix too.
-        long = any(key is not None and len(key) > LONGEST for key in made)
-        wanted.append(one.encode(columns, count) if long else made)
+        present = [key for key in made if key is not None]
+        if alike and len(present) == count and max(map(len, present), default=0) <= LONGEST:
+            tails = [key[SPACE_BYTES:] for key in present]
     return wanted
 
 

@@ -34,6 +34,7 @@ DELETED = 1
 BIAS = 2**63
 ENTRY = struct.Struct(">BHI8s")
 ROW = struct.Struct(">IQQIB")
+FIRST = struct.Struct(">7x8sIQQIB")  # an entry's schema hash and its first row
 SCHEMA = slice(7, 15)  # of an entry
 RANK = slice(4, 24)  # of a row: event time, known time, release
 _PREFIX = [

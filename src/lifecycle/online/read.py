@@ -19,7 +19,7 @@ from lifecycle.engine.selection import Selection, select
 from lifecycle.engine.windows.single import Single
 from lifecycle.errors import UsageError
 from lifecycle.online.backend import CLOCK
-from lifecycle.online.codec import BIAS, DELETED, ENTRY, ROW, SCHEMA, Codec
+from lifecycle.online.codec import BIAS, DELETED, ENTRY, FIRST, ROW, SCHEMA, Codec
 from lifecycle.online.computed import computed
 from lifecycle.online.events import EventCodec, converter
 from lifecycle.online.rows import row_at
@@ -67,6 +67,9 @@ class Answer(NamedTuple):
 
 _READERS = 64
 _COUNTS = {"count", "count_distinct"}
+_HEAD = ENTRY.size
+_first = FIRST.unpack_from
+_answer = Answer._make  # half the time of calling the class
 NOT_FOUND = Answer("NOT_FOUND", None, None, 0)
 
 
@@ -136,17 +139,17 @@ class Part:
         """Return the state in force at `t` (microseconds)."""
         if entry is None:
             return NOT_FOUND
-        if entry[SCHEMA] != self._schema:
+        schema, length, event, known, release, flags = _first(entry)
+        if schema != self._schema:
             self.codec.check(entry)
-        start = ENTRY.size
-        length, event, known, release, flags = ROW.unpack_from(entry, start)
+        start = _HEAD
         if start + length != len(entry):
             found = row_at(entry, t, exclude=self.codec.exclude)
             if found is None:
                 return NOT_FOUND
             start = found
             _, event, _, release, flags = ROW.unpack_from(entry, start)
-        elif max(event + self._exclude, known) - BIAS > t:
+        elif known > (now := t + BIAS) or event + self._exclude > now:
             return NOT_FOUND
         if flags & DELETED:
             return NOT_FOUND
@@ -156,7 +159,7 @@ class Part:
         values = self.codec.unpack(entry, start)
         if not self._whole:
             values = [values[at] for at in self._positions]
-        return Answer("PRESENT", values, event, release)
+        return _answer(("PRESENT", values, event, release))
 
 
 class WindowPart:
