@@ -25,36 +25,56 @@ PIECE_ROWS = 1 << 18
 
 
 class Lists:
-    """Lists over all observations, which share their values with those of other windows."""
+    """The lists of all last_k windows of one column and filter: each is the end of the longest one of its row."""
 
     def __init__(self, size: int) -> None:
-        self._begins = np.zeros(size, np.int64)
-        self._lengths = np.zeros(size, np.int64)
+        self._ends = np.zeros(size, np.int64)
+        self._lengths: list[Any] = []
         self._values: list[Any] = []
         self._held = 0
+        self._all: Any = None
 
-    def put(self, rows: Any, values: Any, begins: Any, lengths: Any) -> None:
-        """Take a piece's values, and where in them the lists of these rows begin."""
-        self._begins[rows] = begins + self._held
-        self._lengths[rows] = lengths
+    def lengths(self) -> Any:
+        """Return zeros int64[m], for one more window to fill with the lengths of its lists."""
+        self._lengths.append(np.zeros(len(self._ends), np.int64))
+        return self._lengths[-1]
+
+    def put(self, rows: Any, values: Any, ends: Any) -> None:
+        """Take a piece's values, and where in them the lists of these rows end."""
+        self._ends[rows] = ends + self._held
         self._values.append(values)
         self._held += len(values)
 
-    def finish(self, kind: Any) -> Any:
-        """Return the Arrow lists, NULL where empty."""
-        if not self._held:
-            return pa.nulls(len(self._begins), kind)
-        return columns.list_of(pa.concat_arrays(self._values), self._begins, self._lengths)
+    def settle(self) -> None:
+        """Bring the longest lists into the order of rows, once all lengths are known."""
+        if self._held:
+            longest = np.maximum.reduce(self._lengths)
+            self._all = columns.runs(columns.joined(self._values), self._ends, longest)
+            self._values = []
+            np.cumsum(longest, out=self._ends)
+
+    def finish(self, lengths: Any, kind: Any) -> Any:
+        """Return the Arrow lists of these lengths, NULL where empty."""
+        if self._all is None:
+            return pa.nulls(len(lengths), kind)
+        return columns.list_of(self._all, self._ends, lengths)
 
 
 class Column:
     """One window's output over all observations, filled piece by piece."""
 
-    def __init__(self, window: Window, kind: Any, size: int) -> None:
+    def __init__(
+        self, window: Window, kind: Any, size: int, shared: dict[tuple[str | None, str | None], Lists]
+    ) -> None:
         self.window = window
         self.kind = kind
         self._gathered: list[tuple[Any, Any]] = []
-        self._lists = Lists(size) if window.function == "last_k" else None
+        self._lists, self._leads = None, False
+        if window.function == "last_k":
+            of = (window.column, mask_column(window))
+            self._leads = of not in shared
+            self._lists = shared.setdefault(of, Lists(size))
+            self._lengths = self._lists.lengths()
         self._as_array = function_of(window).of == "picked" or window.function in {"first", "last"}
         if not self._as_array:
             fractions = pa.types.is_floating(kind)
@@ -65,8 +85,9 @@ class Column:
     def put(self, rows: Any, values: Any, valid: Any) -> None:
         """Take what `Piece.results` gave for this window."""
         if self._lists is not None:
-            found, begins = values
-            self._lists.put(rows, found, begins, valid)
+            self._lengths[rows] = valid
+            if self._leads:
+                self._lists.put(rows, *values)
         elif self._as_array:
             self._gathered.append((rows, values))
         else:
@@ -76,7 +97,7 @@ class Column:
     def finish(self) -> Any:
         """Return the Arrow array, in the order of the observations' row numbers."""
         if self._lists is not None:
-            return self._lists.finish(self.kind)
+            return self._lists.finish(self._lengths, self.kind)
         if not self._as_array:
             return columns.restored(self._values, self._valid, self.kind)
         places = np.full(self._size, -1, np.int64)
@@ -102,7 +123,8 @@ def evaluate(
     """Evaluate `windows` at every observation; see the package's docstring for shapes and meaning."""
     kinds = _result_types(windows, events.schema)
     seen = Observations.of(observations)
-    outputs = [Column(window, kind, len(seen.rows)) for window, kind in zip(windows, kinds, strict=True)]
+    lists: dict[tuple[str | None, str | None], Lists] = {}
+    outputs = [Column(window, kind, len(seen.rows), lists) for window, kind in zip(windows, kinds, strict=True)]
     batches = events.to_batches() if isinstance(events, pa.Table) else events
     workers = threads or os.cpu_count() or 1
 
@@ -121,6 +143,7 @@ def evaluate(
                 waiting.append((seen.rows[low:high], pool.submit(work, batch)))
             while waiting:
                 _collect(outputs, *waiting.popleft())
+            list(pool.map(Lists.settle, lists.values()))
             made = list(pool.map(Column.finish, outputs))
         finally:
             for _, future in waiting:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 LOW_BITS = 0xFFFFFFFF
 WORD = 4294967296.0
+# The square of a smaller whole number is a double.
+EXACT_SQUARE = 1 << 26
 SPLITTER = 134217729.0
 _PAIR = types.UniTuple(FLOAT, 2)
 
@@ -63,6 +65,8 @@ def _merge_fraction(high: Any, low: Any, other: Any, rest: Any) -> Any:
 
 
 def _square_whole(x: Any) -> Any:
+    if -EXACT_SQUARE < x < EXACT_SQUARE:
+        return float(x * x), 0.0
     high, low = add_float(float(x >> 32) * WORD, 0.0, float(x & LOW_BITS))
     product, rest = square_float(high)
     return product, rest + 2.0 * high * low

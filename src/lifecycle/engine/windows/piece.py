@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from lifecycle.engine.windows import columns
+from lifecycle.engine.windows.counts import tally
 from lifecycle.engine.windows.functions import OverflowFound, Sums, function_of, mask_column
 from lifecycle.engine.windows.schedule import ALWAYS, FOREVER, in_order, schedule
 from lifecycle.engine.windows.selection import capped, mark_newest, newest, quantile
@@ -26,6 +27,7 @@ EMPTY_WHOLE = (0, 0, 0, 0.0, 0.0, FOREVER, ALWAYS)
 EMPTY_FRACTION = (0, 0.0, 0.0, 0.0, 0.0, np.inf, -np.inf)
 LAST_YEAR = 60_000_000_000_000_000
 NOTHING_WANTED = (False, False, False)
+COUNTED = Sums(*[None] * 7)
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ class Piece:
         """
         Return (values, valid) per window: numpy arrays, or an Arrow array of picked events' values.
 
-        A last_k window gives ((events' values, where lists begin), lengths of lists) instead.
+        A last_k window gives ((events' values, where lists end), lengths of lists) instead.
         """
         for source, (widths, flags) in self._shared(self._wanted()).items():
             self._run(source, sorted(widths), flags)
@@ -173,6 +175,10 @@ class Piece:
             values, size = columns.codes(self.batch.column(source.column))
             on, *marks = mark_newest(values, size, on, mask, self.groups, self.end, toggles)
             mask, toggles = columns.NO_FLAGS, tuple(marks)
+        if not any(flags):
+            found = tally(on, mask, self.groups, self.end, self._starts(widths), toggles)
+            self.sums.update(((source, width), COUNTED._replace(count=found[at])) for at, width in enumerate(widths))
+            return
         empty = EMPTY_FRACTION if values.dtype == np.float64 else EMPTY_WHOLE
         found = accumulate(values, empty, on, mask, self.groups, self.end, self._starts(widths), toggles, flags)
         for place, width in enumerate(widths):
@@ -205,18 +211,18 @@ class Piece:
         start = self.start[self.widths.index(_width(window))]
         values = columns.plain(self.batch.column(window.column))
         if window.function == "last_k":
-            begins, lengths = self._newest(window)
-            return (self.gathered(window.column, mask_column(window)), begins), lengths
+            ends, lengths = self._newest(window)
+            return (self.gathered(window.column, mask_column(window)), ends), lengths
         on, mask = self._switches(self._source("values", window, window.column))
         share = float(window.parameter or 0.0)
         found, numbers = quantile(columns.numbers(values), on, mask, self.groups, self.end, start, self.toggles, share)
         return columns.restored(numbers, found.view(bool), values.type), found.view(bool)
 
     def _newest(self, window: Window) -> tuple[Any, Any]:
-        """Return where each list of a last_k window begins among the events found, and its length."""
+        """Return where each list of a last_k window ends among the events found, and its length."""
         held, after, _ = self.found(mask_column(window))
         lengths = np.minimum(held[self.widths.index(_width(window))], int(window.parameter or 1))
-        return after - lengths, lengths
+        return after, lengths
 
     def _gathered(self, column: str, name: str | None) -> Any:
         # NULLs stay, so that the lists of several columns are aligned.

@@ -105,16 +105,28 @@ def newest(on: Any, mask: Any, groups: Any, end: Any, start: Any, toggles: Any, 
     return held, after, places[:used]
 
 
-@kernel(OUT_INTS(INTS, INTS, INT))
-def spread(begins: Any, lengths: Any, total: int) -> Any:
-    """Return begin, begin + 1, ..., begin + length - 1 for each pair, one after another; `total` of them."""
-    places = np.empty(total, np.int64)
+@kernel(types.void(INTS, INTS, OUT_INTS))
+def tail_places(ends: Any, lengths: Any, out: Any) -> None:
+    """Write end - length, ..., end - 1 for each pair, one after another."""
     used = 0
-    for i in range(len(begins)):
-        for place in range(begins[i], begins[i] + lengths[i]):
-            places[used] = place
+    for i in range(len(ends)):
+        for place in range(ends[i] - lengths[i], ends[i]):
+            out[used] = place
             used += 1
-    return places
+
+
+def _tails(value: Any) -> Any:
+    return types.void(types.Array(value, 1, "C", readonly=True), INTS, INTS, value[::1])
+
+
+@kernel(_tails(INT), _tails(types.int32))
+def tails(values: Any, ends: Any, lengths: Any, out: Any) -> None:
+    """Write values[end - length : end] for each pair, one after another."""
+    used = 0
+    for i in range(len(ends)):
+        for place in range(ends[i] - lengths[i], ends[i]):
+            out[used] = values[place]
+            used += 1
 
 
 @kernel(OUT_INTS(OUT_FLAGS, MATRIX, INTS, TOGGLES, INT))

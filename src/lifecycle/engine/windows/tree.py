@@ -231,7 +231,6 @@ def accumulate(
     out_square_lost = np.zeros((w if squares else 0, m), np.float64)
     out_least = np.zeros((w if extremes else 0, m), values.dtype)
     out_most = np.zeros((w if extremes else 0, m), values.dtype)
-    counting = not (sums or extremes)
     head, following, flipped = toggles
     room = blocks_needed(groups)
     offsets = np.zeros(MAX_LEVELS + 1, np.int64)
@@ -243,9 +242,7 @@ def accumulate(
             toggle = head[row]
             while toggle >= 0:
                 place = flipped[toggle]
-                if counting and (len(mask) == 0 or mask[place]):
-                    recount(tree, levels, on, base, events, place)
-                elif len(mask) == 0 or mask[place]:
+                if len(mask) == 0 or mask[place]:
                     flip(tree, levels, values, on, base, events, place, empty, flags)
                 toggle = following[toggle]
             state = empty
