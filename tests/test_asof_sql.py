@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import duckdb
 import pyarrow as pa
+import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -220,4 +221,21 @@ def test_the_key_may_be_several_columns(lake):
         "(" + render("state_as_of('features.s', ['one', 'two'], \"TIMESTAMPTZ '2025-01-02'\")") + ")",
     ):
         assert connection.execute(ask.format(said)).fetchall() == [(0,), (1,), (2,)]
+    connection.close()
+
+
+def test_a_key_of_null_has_no_state_and_at_t_is_one_of_two_words(lake):
+    statements = (
+        "CREATE SCHEMA lake.features",
+        """CREATE TABLE lake.features.s AS SELECT * FROM (VALUES ('a', 1), (NULL, 2)) AS t (consumer, amount),
+            (SELECT TIMESTAMPTZ '2025-01-02' AS event_timestamp, TIMESTAMPTZ '2025-01-02' AS known_at,
+            NULL::BIGINT AS sequence, 'e' AS event_id, 'h' AS content_hash, false AS deleted)""",
+    )
+    connection = lake.connect(write(lake, *statements))
+    connection.execute("USE lake")
+    ask = "SELECT amount FROM state_as_of('features.s', consumer, TIMESTAMPTZ '2025-01-02', at_t := '{}')"
+    assert connection.execute(ask.format("include")).fetchall() == [(1,)]
+    assert connection.execute(ask.format("exclude")).fetchall() == []
+    with pytest.raises(duckdb.Error, match="at_t can be include or exclude, not exlude"):
+        connection.execute(ask.format("exlude")).fetchall()
     connection.close()

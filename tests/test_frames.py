@@ -160,6 +160,13 @@ def test_every_form_of_a_spine_gives_the_same_rows_and_hash(connection, tmp_path
         assert frame.table.num_rows == len(frame.to_pandas()) == len(frame.to_polars()) == frame.receipt["rows"]
 
 
+def test_a_file_may_be_called_as_sql_begins(connection, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("selected.parquet", "from_june.parquet", "values.parquet"):
+        pq.write_table(pa.table({"consumer_id": ["a"], "event_timestamp": [NOON]}), name)
+        assert training_frame(connection, DEFINITIONS, name, features=["states"]).table.num_rows == 1
+
+
 def test_a_polars_spine_comes_back_as_it_was(connection):
     spine = pl.DataFrame(
         {

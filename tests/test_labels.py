@@ -172,6 +172,18 @@ def test_the_edges_of_the_horizon():
     assert ask(connection, label, [(("a",), t)], t + 2 * SECOND - 1).table.num_rows == 0
 
 
+def test_a_version_without_known_time_has_been_known_since_ever():
+    connection = connect()
+    write(connection, [])
+    connection.execute(
+        "INSERT INTO lake.features.happened (consumer, event_timestamp, status) SELECT 'a', make_timestamptz(?), 'yes'",
+        [MIDNIGHT],
+    )
+    for kind in ("exists", "state_at"):
+        frame = ask(connection, declared(kind, SECOND, 0), [(("a",), MIDNIGHT - 1)], MIDNIGHT + 2 * SECOND)
+        assert frame.table["outcome"].to_pylist() == [True], kind
+
+
 def test_a_label_needs_a_watermark_of_one_of_its_sources():
     connection = connect()
     write(connection, [])

@@ -277,6 +277,16 @@ def test_pushed_events_count_from_the_push_on_until_a_release_has_them(store, la
     connection.close()
 
 
+def test_a_release_may_bring_an_event_that_another_is_like_in_all_that_windows_read(store, lake):
+    view = window_view([Window("spends", "count", None, None), Window("spend", "sum", "amount", None)])
+    states = STATES.format(start=START, step=1, rows=1)
+    one = event(random.Random(1), 1, ["k1"], START + DAY) | {"amount": 5, "known_until": None}
+    for number, facts in ((1, [one]), (2, [one, one | {"event_id": "twin"}]), (3, [one])):
+        fill(store, lake, write_release(lake, number, facts, states, [view], START + number * DAY))
+        [row] = Reader(store, store.definitions(), "events").read([{"consumer_id": "k1"}])
+        assert list(row.to_dict().values()) == [len(facts), 5 * len(facts)]
+
+
 def test_pushed_events_pass_into_a_new_epoch(store, lake):
     view = window_view([Window("spends", "count", None, None)])
     facts = [event(random.Random(1), n, ["k1"], START + DAY) for n in range(3)]

@@ -152,7 +152,8 @@ class _Versions:
         self._states()
         keys = "".join(f", s.k{i}" for i in range(len(self.columns)))
         due, judged = self.label.horizon_us, self.label.horizon_us + self.label.maturity_us
-        in_force = f"r.known_from <= epoch_us(s.t) + {judged} AND (r.known_until IS NULL OR epoch_us(s.t) + {judged} < r.known_until)"  # noqa: E501
+        moment = f"epoch_us(s.t) + {judged}"
+        in_force = f"coalesce(r.known_from <= {moment}, true) AND coalesce({moment} < r.known_until, true)"
         order = ", ".join(f"r.{one} DESC NULLS LAST" for one in ("e", "known_from", *self.ties))
         best = f"QUALIFY row_number() OVER (PARTITION BY s.row ORDER BY {order}) = 1"
         # The newest state by event time answers when one of its versions is in force; the few rows for which

@@ -7,6 +7,7 @@ order and are laid beside the spine's own Arrow columns, so that what a user put
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 TIME = "event_timestamp"
 SHOWN_ROWS = 5
 _LOAD_ROWS = 1_000_000
-_SQL_STARTS = ("select", "with", "from", "values", "(")
+_SQL = re.compile(r"(select|with|from|values)[\s(*'\"]|\(", re.IGNORECASE)
 _OBSERVED = pa.timestamp("us", "UTC")
 
 
@@ -158,7 +159,7 @@ def _named(
     session: Session, given: str | Path
 ) -> tuple[str, pa.Schema, Callable[[int], Iterator[pa.RecordBatch]], str]:
     text = str(given).strip()
-    if isinstance(given, str) and text.lower().startswith(_SQL_STARTS):
+    if isinstance(given, str) and _SQL.match(text):
         return ("sql", *_of_query(session, text), text)
     path = Path(text)
     if not path.is_file():

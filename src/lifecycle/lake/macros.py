@@ -35,14 +35,15 @@ _MACROS = {
     "state_as_of(relation, key, t, known_by := NULL::TIMESTAMPTZ, at_t := 'include')": f"""
     SELECT * FROM (
         SELECT f.* FROM query_table(relation) AS f
-        WHERE f.event_timestamp <= t AND (at_t = 'include' OR f.event_timestamp < t)
-            AND {_KNOWN} <= coalesce(known_by, t)
+        WHERE f.event_timestamp <= t AND key IS NOT NULL AND {_KNOWN} <= coalesce(known_by, t)
+            AND CASE at_t WHEN 'include' THEN true WHEN 'exclude' THEN f.event_timestamp < t
+                ELSE error('at_t can be include or exclude, not ' || at_t) END
         QUALIFY row_number() OVER (PARTITION BY key ORDER BY {_ORDER}) = 1
     ) WHERE deleted IS NOT TRUE""",
     "events_as_of(relation, t, width := NULL::INTERVAL, known_by := NULL::TIMESTAMPTZ)": f"""
     SELECT f.* {_EVENTS}""",
     "window_as_of(relation, key, aggregate, t, width := NULL::INTERVAL, known_by := NULL::TIMESTAMPTZ)": f"""
-    SELECT key AS key, aggregate AS value {_EVENTS} GROUP BY ALL""",
+    SELECT key AS key, aggregate AS value {_EVENTS} AND key IS NOT NULL GROUP BY ALL""",
 }
 
 

@@ -160,7 +160,7 @@ class EventFilling:
         kept = " AND ".join(f"{name} IS NOT NULL" for name in names) or "true"
         self._cursor.execute(
             f"CREATE OR REPLACE TEMP TABLE {CHANGED} AS SELECT DISTINCT {listed} FROM "
-            f"((({new}) EXCEPT ({old})) UNION ALL (({old}) EXCEPT ({new}))) WHERE {kept}",
+            f"((({new}) EXCEPT ALL ({old})) UNION ALL (({old}) EXCEPT ALL ({new}))) WHERE {kept}",
             parameters * 4,
         )
         table = self._cursor.execute(f"FROM {CHANGED}").to_arrow_table().combine_chunks()
@@ -245,8 +245,10 @@ def push_events(store: OnlineStore, connection: Any, view: View, events: pa.Tabl
     Write events of a window view's relation as known from `at` (microseconds) on; return how many.
 
     connection: DuckDB, which works out the windows' filters by the same SQL as for a release. events: the relation's
-    columns that the view reads; its known times are left out. They can be read when this returns. Raises UsageError
-    for a view without windows, or one that the store does not hold.
+    columns that the view reads; its known times are left out. They can be read when this returns. Push each event
+    once: the store keeps no ids, so an event pushed again, or one that the served release has, counts again until the
+    next release is filled in, and amendments and retractions come with a release. Raises UsageError for a view
+    without windows, or one that the store does not hold.
     """
     if not view.windows:
         raise UsageError(f"view {view.name!r} has no windows: its rows are written with `put`.")
