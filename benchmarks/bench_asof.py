@@ -42,6 +42,7 @@ BOUNDS = (
     ("settled as known / event time only", "settled", "event time", 1.3),
     ("unprepared as known / event time only", "unprepared", "event time", 2.0),
     ("five views / one view", "five views", "settled", 3.5),
+    ("settled as known / Feast's store", "settled", "feast", 1 / 8),
     ("event time only / Feast's store", "event time", "feast", 1 / 8),
 )
 
@@ -91,6 +92,8 @@ def view(number=0):
 
 
 def ours(folder, out, known_time, *, settled=False, views=1):
+    import lifecycle.engine.merge  # noqa: F401 - loading libraries is in nobody's time
+
     connection = connect(folder)
     chosen = tuple(view(number) for number in range(views))
     if settled:
