@@ -236,7 +236,7 @@ def test_outcomes_warnings_and_losses_equal_plain_loops(read, cases):
             amounts[d["verdict"]] += d["amount"]
         assert tuple(row.values())[3:] == (
             len(here), kinds["won"], kinds["lost"], kinds["prevented"], kinds["open"], amounts.total(), amounts["won"],
-            amounts["lost"], sum(d["warned"] is not None and d["warned"] <= d["opened"] for d in here),
+            amounts["lost"], sum(d["warned"] is not None and d["warned"] < d["opened"] for d in here),
             share(kinds["won"], kinds["won"] + kinds["lost"]),
         )  # fmt: skip
     first = defaultdict(list)
@@ -246,11 +246,11 @@ def test_outcomes_warnings_and_losses_equal_plain_loops(read, cases):
     for row in read("FROM metrics.fraud_warnings"):
         here = {charge: at for charge, at in warned.items() if (month(at), charges.get(charge, {}).get("currency",
                 "unknown")) == (row["warned_month"], row["currency"])}  # fmt: skip
-        leads = [whole_seconds(at, min(first[charge])) for charge, at in here.items() if charge in first]
-        ahead = [lead for lead in leads if lead >= 0]
+        pairs = [(at, min(first[charge])) for charge, at in here.items() if charge in first]
+        ahead = [whole_seconds(at, opened) for at, opened in pairs if opened > at]
         assert tuple(row.values())[2:] == (
-            complete(row["warned_month"], 120, until), len(here), len(ahead), len(leads) - len(ahead),
-            len(here) - len(leads), lower_median(ahead),
+            complete(row["warned_month"], 120, until), len(here), len(ahead), len(pairs) - len(ahead),
+            len(here) - len(pairs), lower_median(ahead),
         )  # fmt: skip
     for row in read("FROM metrics.fraud_losses"):
         frauds = [d for d in disputes if d["opened"] and d["reason"] == "fraudulent"]
@@ -268,7 +268,14 @@ def test_outcomes_warnings_and_losses_equal_plain_loops(read, cases):
         )  # fmt: skip
         mature = complete(row["charged_month"], 120, until)
         assert (row["is_mature"], row["open_amount"]) == (mature, amounts["open"])
-        assert row["loss_rate"] == (share(amounts["lost"], row["charge_amount"]) if mature else None)
+        lost = sum(
+            d["amount"] for d in here
+            if d["verdict"] == "lost" and d["charge"] and d["charge"]["first_status"] == "succeeded"
+            and d["charge"]["currency"] == d["currency"]
+        )  # fmt: skip
+        assert row["lost_charge_amount"] == lost
+        known = mature and not amounts["open"]
+        assert row["loss_rate"] == (share(lost, row["charge_amount"]) if known else None)
 
 
 def bucket(event):

@@ -7,21 +7,29 @@ which tell portfolios apart that are never added up, such as source and currency
 Buckets: current, dpd_1_29, dpd_30_59, dpd_60_89, dpd_90_119, dpd_120_plus, charged_off, paid_off.
 -#}
 
-{#- Days past due as cycles: 0 for none, then 1 for 1 to 29 days, 2 for 30 to 59 and so on. -#}
-{% macro cycles_past_due(days) -%}
-    case when {{ days }} > 0 then {{ days }} // 30 + 1 else 0 end
+{#-
+Days past due as cycles: 0 for none, then 1 for 1 to 29 days, 2 for 30 to 59 and so on. NULL where no days are told: only the
+status `current` says that there are none.
+-#}
+{% macro cycles_past_due(status, days) -%}
+    case when {{ days }} > 0 then {{ days }} // 30 + 1 when {{ days }} <= 0 or {{ status }} = 'current' then 0 end
+{%- endmacro %}
+
+{#- A closing with money still owed, which leaves an account as it was (credit_state says so too). -#}
+{% macro closes_owing(status, balance) -%}
+    coalesce({{ status }} = 'closed' and {{ balance }} > 0, false)
 {%- endmacro %}
 
 {#- An account's bucket, by what its ledger says first and by its cycles past due then. -#}
-{% macro delinquency_bucket(status, cycles) -%}
+{% macro delinquency_bucket(status, cycles, balance) -%}
     case
         when {{ status }} = 'charged_off' then 'charged_off'
-        when {{ status }} in ('paid_off', 'closed') then 'paid_off'
+        when {{ status }} in ('paid_off', 'closed') and not {{ closes_owing(status, balance) }} then 'paid_off'
         when {{ cycles }} >= 5 then 'dpd_120_plus'
         when {{ cycles }} = 4 then 'dpd_90_119'
         when {{ cycles }} = 3 then 'dpd_60_89'
         when {{ cycles }} = 2 then 'dpd_30_59'
-        when {{ cycles }} = 1 then 'dpd_1_29'
+        when {{ cycles }} = 1 or {{ status }} = 'past_due' then 'dpd_1_29'
         else 'current'
     end
 {%- endmacro %}
@@ -82,7 +90,8 @@ each number of months on book (0: the opening month).
 
 months: as above, with opened_month (NULL: unknown, and in no vintage) and seriously_late (BOOLEAN: so late at any time in
 the month). Every account of the cohort stays in the denominator. A curve ends with the last month that its portfolio
-has: ages that the cohort has not reached have no row.
+has: ages that the cohort has not reached have no row. A cohort opened before the portfolio's first month has no curve:
+nothing tells who of it was late, or had left, by then.
 -#}
 {% macro vintages(months, by) -%}
 with
@@ -98,7 +107,7 @@ accounts as (
 ),
 
 ends as (
-    select {{ by | join(", ") }}, max(month) as last_month
+    select {{ by | join(", ") }}, min(month) as first_month, max(month) as last_month
     from {{ months }}
     group by all
 ),
@@ -115,6 +124,7 @@ ages as (
         cast(unnest(range(datediff('month', cohort_month, last_month) + 1)) as integer) as months_on_book
     from cohorts
     inner join ends using ({{ by | join(", ") }})
+    where cohort_month >= first_month
 ),
 
 lates as (

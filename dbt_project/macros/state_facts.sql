@@ -115,11 +115,11 @@ select
     'dispute:' || coalesce(dispute_id, event_id) as case_id,
     1 as position,
     case
-        when status in ('needs_response', 'under_review') then 'disputed'
-        when status in ('warning_needs_response', 'warning_under_review') then 'warned'
         when status = 'warning_closed' then 'clean'
+        when starts_with(status, 'warning_') then 'warned'
         when status = 'lost' then 'lost'
-        else 'won'
+        when status in ('won', 'prevented', 'charge_refunded') then 'won'
+        else 'disputed'
     end as fact,
     event_timestamp, known_from, known_until, sequence, event_id, content_hash
 from {{ of("int_disputes") }}

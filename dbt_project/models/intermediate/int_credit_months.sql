@@ -5,8 +5,8 @@
 
 {#-
 One row per credit account and complete month, as it stood at the month's end: the platform's own accounts by their
-last events, and accounts that a monthly tape tells of. An account's months end with the one it was charged off or
-paid off in.
+last events, and accounts that a monthly tape tells of. An account's months end with the one it was charged off in, or
+paid off in for good.
 -#}
 with
 
@@ -14,11 +14,14 @@ last_month as (
     select {{ last_credit_month() | indent(4) }} as month
 ),
 
+-- A closing with money owed changes nothing but what is owed.
 account_events as (
     select
-        source, credit_account_id, customer_id, event_timestamp, known_from, event_id,
-        status, balance, credit_limit, currency,
-        {{ cycles_past_due("days_past_due") }} as cycles
+        source, credit_account_id, customer_id, event_timestamp, known_from, event_id, balance, credit_limit, currency,
+        case when not {{ closes_owing("status", "balance") }} then status end as status,
+        case
+            when not {{ closes_owing("status", "balance") }} then {{ cycles_past_due("status", "days_past_due") }}
+        end as cycles
     from {{ touched("stg_credit_accounts") }}
     where known_until is null and not retracted and credit_account_id is not null
 ),
@@ -40,14 +43,14 @@ placed as (
     from events
 ),
 
--- The last of each thing that a month's events say; arg_max leaves NULLs out.
+-- The last of each thing that a month's events say; arg_max leaves NULLs out. A charge-off stands whatever follows it.
 reported as (
     select
         source,
         credit_account_id,
         month,
         arg_max(customer_id, place) as consumer_id,
-        arg_max(status, place) as status,
+        case when bool_or(status = 'charged_off') then 'charged_off' else arg_max(status, place) end as status,
         arg_max(cycles, place) as cycles,
         arg_max(balance, place) as balance,
         arg_max(credit_limit, place) as credit_limit,
@@ -78,12 +81,27 @@ filled as (
 bucketed as (
     select
         *,
-        {{ delinquency_bucket("status", "cycles") | indent(8) }} as bucket,
-        min(case when status in ('charged_off', 'paid_off', 'closed') then month end) over (
-            partition by source, credit_account_id
-        ) as ended_month
+        {{ delinquency_bucket("status", "cycles", "balance") | indent(8) }} as bucket
     from filled
     where status is not null
+),
+
+-- Charged off is over; paid off is over where nothing else follows, for an account can be used again.
+settled as (
+    select
+        *,
+        bucket = 'charged_off' or bool_and(bucket = 'paid_off') over (
+            partition by source, credit_account_id order by month
+            rows between current row and unbounded following
+        ) as is_over
+    from bucketed
+),
+
+ended as (
+    select
+        *,
+        min(case when is_over then month end) over (partition by source, credit_account_id) as ended_month
+    from settled
 ),
 
 own as (
@@ -92,7 +110,7 @@ own as (
         credit_account_id as account,
         consumer_id,
         cast(unnest(generate_series(
-            bucketed.month::timestamp,
+            ended.month::timestamp,
             least(
                 coalesce(following_month - interval 1 month, last_month.month),
                 coalesce(ended_month, last_month.month),
@@ -100,14 +118,14 @@ own as (
             )::timestamp,
             interval 1 month
         )) as date) as month,
-        bucketed.month as reported_month,
+        ended.month as reported_month,
         opened_month,
         currency,
         bucket,
         balance,
         credit_limit,
         was_seriously_late
-    from bucketed
+    from ended
     cross join last_month
 ),
 
@@ -120,7 +138,7 @@ tape as (
         month as reported_month,
         opened_month,
         currency,
-        {{ delinquency_bucket("status", "cycles_past_due") | indent(8) }} as bucket,
+        {{ delinquency_bucket("status", "cycles_past_due", "balance") | indent(8) }} as bucket,
         balance,
         credit_limit,
         false as was_seriously_late,

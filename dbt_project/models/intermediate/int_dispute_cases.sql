@@ -12,7 +12,7 @@ statuses as (
         dispute_id,
         min(status_since) filter (where starts_with(status, 'warning_')) as asked_at,
         min(status_since) filter (where not starts_with(status, 'warning_')) as disputed_at,
-        min(status_since) filter (where status in ('won', 'lost', 'prevented')) as closed_at
+        min(status_since) filter (where status in ('won', 'lost', 'prevented', 'charge_refunded')) as closed_at
     from {{ ref("dispute_status_history") }}
     group by dispute_id
 ),
@@ -55,9 +55,11 @@ final as (
         case
             when dated.opened_at is null then 'inquiry'
             when dated.status in ('won', 'lost', 'prevented') then dated.status
+            -- Of older API versions: the charge was refunded, which ends the dispute without a verdict.
+            when dated.status = 'charge_refunded' then 'prevented'
             else 'open'
         end as outcome,
-        case when dated.status in ('won', 'lost', 'prevented') then dated.closed_at end as closed_at,
+        case when dated.status in ('won', 'lost', 'prevented', 'charge_refunded') then dated.closed_at end as closed_at,
         warnings.warned_at,
         charges.charged_at,
         charges.charged_month,

@@ -21,7 +21,7 @@ counts as (
         coalesce(cast(sum(amount) as bigint), 0) as dispute_amount,
         coalesce(cast(sum(amount) filter (where outcome = 'won') as bigint), 0) as won_amount,
         coalesce(cast(sum(amount) filter (where outcome = 'lost') as bigint), 0) as lost_amount,
-        count(*) filter (where warned_at <= opened_at) as warned_before
+        count(*) filter (where warned_at < opened_at) as warned_before
     from disputes
     group by opened_month, currency, reason
 ),

@@ -10,6 +10,9 @@ disputes as (
         count(*) as fraud_disputes,
         coalesce(cast(sum(amount) as bigint), 0) as disputed_amount,
         coalesce(cast(sum(amount) filter (where outcome = 'lost') as bigint), 0) as lost_amount,
+        coalesce(cast(sum(amount) filter (
+            where outcome = 'lost' and charge_succeeded and charge_currency = currency
+        ) as bigint), 0) as lost_charge_amount,
         coalesce(cast(sum(amount) filter (where outcome in ('won', 'prevented')) as bigint), 0) as recovered_amount,
         coalesce(cast(sum(amount) filter (where outcome = 'open') as bigint), 0) as open_amount
     from {{ ref("int_dispute_cases") }}
@@ -35,6 +38,7 @@ joined as (
         coalesce(disputes.fraud_disputes, 0) as fraud_disputes,
         coalesce(disputes.disputed_amount, 0) as disputed_amount,
         coalesce(disputes.lost_amount, 0) as lost_amount,
+        coalesce(disputes.lost_charge_amount, 0) as lost_charge_amount,
         coalesce(disputes.recovered_amount, 0) as recovered_amount,
         coalesce(disputes.open_amount, 0) as open_amount
     from charges
@@ -42,11 +46,13 @@ joined as (
     cross join observed
 ),
 
--- Amounts are so far; a rate of what is not mature would be read as low.
+-- Amounts are so far; a rate of what is not mature, or waits for a verdict, would be read as low.
 final as (
     select
         *,
-        case when is_mature then {{ share("lost_amount", "charge_amount") }} end as loss_rate
+        case
+            when is_mature and open_amount = 0 then {{ share("lost_charge_amount", "charge_amount") }}
+        end as loss_rate
     from joined
 )
 

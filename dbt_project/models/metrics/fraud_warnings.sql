@@ -33,7 +33,7 @@ joined as (
         coalesce(charges.currency, 'unknown') as currency,
         warnings.warned_at,
         disputes.opened_at,
-        disputes.opened_at >= warnings.warned_at as is_ahead
+        disputes.opened_at > warnings.warned_at as is_ahead
     from warnings
     left join charges on charges.charge_id = warnings.charge_id
     left join disputes on disputes.charge_id = warnings.charge_id
