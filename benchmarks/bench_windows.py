@@ -6,14 +6,26 @@ Window features against their floor and against SQL's range join, in one run.
 At scale 1: 10M events, 1M observations, four windows x (sum, count, max), as known. The floor is DuckDB sorting
 both inputs into Arrow. Each figure is the least of alternating rounds. Of the range join, which takes many
 minutes with hot keys, a sample of the observations is asked and its time multiplied.
+
+    python benchmarks/bench_windows.py --tenfold
+
+A frame of those features from a lake on disk to Parquet, 5M events x 500,000 observations and 50M x 5M, each in a
+process of its own that is held to 4 GiB: what ten times the data costs, and the peak memory of the whole process.
 """
 
 import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
 import time
+from pathlib import Path
 
 import duckdb
 
-from lifecycle.definitions import View, Window
+from lifecycle.definitions import Definitions, Field, View, Window
+from lifecycle.engine import training_frame
 from lifecycle.engine.windows import warm, window_features
 
 DAY = 86_400_000_000
@@ -32,11 +44,14 @@ MORE = tuple(
 SPINE = "SELECT row, t, k0 FROM spine"
 FEEDS = {"on time": (0.0, 0.0, 1.4), "5 % late": (0.05, 0.0, 1.6), "5 % late, 1 % amended": (0.05, 0.01, 1.8)}
 
+LARGE = (50_000_000, 5_000_000, 1_000_000)  # events, observations, consumers
+LIMIT_MIB, DUCKDB_LIMIT = 4096, "2500MiB"
+
 
 def view(windows):
-    return View(
-        "events", "features.events", (("consumer", "customer"),), "event_timestamp", "known_from", (), windows=windows
-    )
+    features = tuple(Field(one.name, "BIGINT") for one in windows)
+    key = (("consumer", "customer"),)
+    return View("events", "features.events", key, "event_timestamp", "known_from", features, windows=windows)
 
 
 def make(connection, events, observations, keys, *, late, amended, giant=False):
@@ -126,14 +141,65 @@ def against_sql(connection, total, sample, observations, least):
     )
 
 
+def on_disk(folder):
+    connection = duckdb.connect(config={"temp_directory": f"{folder}/spill", "memory_limit": DUCKDB_LIMIT})
+    connection.execute("SET TimeZone = 'UTC'")
+    connection.execute(f"ATTACH '{folder}/lake.duckdb' AS lake")
+    return connection
+
+
+def frame(folder):
+    """Write one frame; say how long it took and how much memory this process took at most."""
+    connection = on_disk(folder)
+    began = time.perf_counter()
+    made = training_frame(connection, Definitions((view(BASE),)), f"{folder}/spine.parquet", features=["events"])
+    made.write_parquet(f"{folder}/frame.parquet")
+    seconds = time.perf_counter() - began
+    peak = int(Path("/proc/self/status").read_text(encoding="utf-8").partition("VmHWM:")[2].split()[0]) // 1024
+    print(json.dumps([seconds, peak]))
+
+
+def tenfold(scale, rounds):
+    """Time frames at two sizes, each in processes of their own."""
+    found = {}
+    for times in (0.1, 1.0):
+        sizes = [int(one * times * scale) for one in LARGE]
+        with tempfile.TemporaryDirectory(prefix="bench-windows-") as folder:
+            connection = on_disk(folder)
+            connection.execute("CREATE SCHEMA lake.features")
+            make(connection, *sizes, late=0.05, amended=0.01)
+            spine = "SELECT k0 AS consumer, t AS event_timestamp, row AS id FROM spine ORDER BY row"
+            connection.execute(f"COPY ({spine}) TO '{folder}/spine.parquet'")
+            connection.close()
+            command = [sys.executable, __file__, "--worker", folder]
+            done = [subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True) for _ in range(rounds)]
+        runs = [json.loads(one.stdout.splitlines()[-1]) for one in done]
+        found[times] = statistics.median(seconds for seconds, _ in runs)
+        peak = max(peak for _, peak in runs)
+        print(
+            f"{sizes[0]:,} events, {sizes[1]:,} observations, {sizes[2]:,} consumers: {found[times]:.1f} s, "
+            f"{peak:,} MiB (at most {LIMIT_MIB:,})",
+            flush=True,
+        )
+    print(f"ten times the data: {found[1.0] / found[0.1]:.1f} x the time (at most 12)")
+
+
 def main():
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scale", type=float, default=1.0)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--keys", type=int, nargs="*", default=[200_000, 2_000])
+    parser.add_argument("--tenfold", action="store_true", help="frames from disk at two sizes, memory held")
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    events, observations = int(10_000_000 * options.scale), int(1_000_000 * options.scale)
+    if options.worker:
+        frame(options.worker)
+        return
     warm()
+    if options.tenfold:
+        tenfold(options.scale, options.rounds)
+        return
+    events, observations = int(10_000_000 * options.scale), int(1_000_000 * options.scale)
     connection = duckdb.connect()
     connection.execute("SET TimeZone = 'UTC'")
     connection.execute("ATTACH ':memory:' AS lake")
