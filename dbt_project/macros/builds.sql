@@ -1,10 +1,18 @@
 {#-
 The record of builds: which model was built with which code from which snapshot of the lake. It is written in the
 transaction that writes the model's rows, so that after a failed build each model goes on from where it stands.
+
+`lifecycle build` runs all models in one session and one transaction (src/lifecycle/pipeline/one_transaction.py). Then the lake is asked
+once what changed in it before; what models of this build write is told by the session's own temporary tables. Plain dbt has a session
+and a transaction for each model, which asks for itself.
 -#}
 {% macro builds() -%}
     {{ target.database }}.raw.built_models
 {%- endmacro %}
+
+{% macro in_one_transaction() %}
+    {{ return(execute and run_query("select getvariable('one_transaction')").rows[0][0] is true) }}
+{% endmacro %}
 
 {#- Run before all models. Records that others have followed are dropped when there are many. -#}
 {% macro prepare_builds() -%}
@@ -14,8 +22,25 @@ transaction that writes the model's rows, so that after a failed build each mode
         and (model, snapshot) not in (select (model, max(snapshot)) from {{ builds() }} group by model);
 {%- endmacro %}
 
-{% macro record_build(standing) -%}
-    insert into {{ builds() }} values ('{{ this }}', {{ standing.now }}, '{{ model_code() }}')
+{#- Run after all models: what they noted down goes into the lake at once. After an error there is nothing to keep. -#}
+{% macro keep_records(results) -%}
+    {%- set errors = results | selectattr("status", "equalto", "error") | list if execute else [] -%}
+    {%- if not errors and in_one_transaction() -%}
+    {{ ask_the_lake() }}
+    insert into {{ builds() }} from new_records;
+    {%- endif -%}
+{%- endmacro %}
+
+{#- After a model of a build in one transaction: what it did to its table, for the models after it. -#}
+{% macro record_build(standing, change) -%}
+    {%- if standing.shared -%}
+    insert into new_records values ('{{ this }}', {{ standing.now + 1 }}, '{{ model_code() }}');
+    {% if change -%}
+    insert into changed_now values ('{{ this.identifier }}', '{{ change }}');
+    {%- endif %}
+    {%- else -%}
+    insert into {{ builds() }} values ('{{ this }}', {{ standing.now }}, '{{ model_code() }}');
+    {%- endif -%}
 {%- endmacro %}
 
 {#- What a model's code is told by, besides the code of its macros, which `lifecycle build` watches. -#}
@@ -26,26 +51,35 @@ transaction that writes the model's rows, so that after a failed build each mode
 {#-
 How this model stands to its inputs: {"now": the lake's snapshot, "built": the snapshot it was last built from, or none,
 "same_code": whether that was with this code, "changed": the inputs with other rows than then, by name, as {"first",
-"last"}: the snapshots between which they changed; "unclear": whether some input was replaced or rewritten, so that its change feed does not reach back}.
+"last"}: the snapshots between which they changed, both none where only this build changed them, and "now": whether it did;
+"unclear": whether some input was replaced or rewritten, so that its change feed does not reach back; "shared": whether all models
+share a transaction}.
 -#}
 {% macro model_standing() %}
+    {%- set shared = in_one_transaction() -%}
+    {%- if not shared or not run_query("select getvariable('lake_was_asked')").rows[0][0] -%}
+        {%- do run_query(ask_the_lake()) -%}
+    {%- endif -%}
     {%- set found = run_query(standing_query()).rows[0] -%}
-    {%- set by_table = fromjson(found["changes"]) -%}
     {%- set changed, unclear = {}, [] -%}
     {%- for name, relation in model_inputs().items() -%}
-        {%- for change in by_table if change.table == relation.identifier -%}
+        {%- for change in fromjson(found["changes"]) if change.table == relation.identifier -%}
             {%- set known = changed.get(name, change) -%}
             {%- do changed.update({name: {
-                "first": [known.first, change.first] | min, "last": [known.last, change.last] | max,
+                "first": [known.first, change.first] | reject("none") | min | default(none),
+                "last": [known.last, change.last] | reject("none") | max | default(none),
+                "now": known.now or change.now,
             }}) -%}
-            {%- if change.kind not in ["tables_inserted_into", "tables_deleted_from", "inlined_insert", "inlined_delete"] -%}
+            {%- if change.kind not in [
+                "tables_inserted_into", "tables_deleted_from", "inlined_insert", "inlined_delete", "difference"
+            ] -%}
                 {%- do unclear.append(name) -%}
             {%- endif -%}
         {%- endfor -%}
     {%- endfor -%}
     {{ return({
         "now": found["now"], "built": found["built"], "same_code": found["code"] == model_code(),
-        "changed": changed, "unclear": unclear | length > 0,
+        "changed": changed, "unclear": unclear | length > 0, "shared": shared,
     }) }}
 {% endmacro %}
 
@@ -58,44 +92,65 @@ How this model stands to its inputs: {"now": the lake's snapshot, "built": the s
     {{ return(tells) }}
 {% endmacro %}
 
-{#- A snapshot names the tables that it changed by number, and those that it created or dropped by "schema.name" too. -#}
-{% macro standing_query() %}
+{#-
+Temporary tables of what the lake says of itself: its snapshots, which of them changed which table, and the builds before this one;
+and empty ones for what this build does. A snapshot names the tables that it changed by number, and those that it
+created or dropped by "schema.name" too.
+-#}
+{% macro ask_the_lake() %}
+    create temporary table if not exists known_snapshots as
+    select snapshot_id, changes from ducklake_snapshots('{{ target.database }}');
+
+    create temporary table if not exists known_changes as
     with
 
-    record as (
-        select max(snapshot) as snapshot, arg_max(code, snapshot) as code from {{ builds() }} where model = '{{ this }}'
-    ),
-
-    snapshots as (
-        select snapshot_id, changes from ducklake_snapshots('{{ this.database }}')
-    ),
-
-    later as (
-        select snapshot_id, unnest(map_entries(changes)) as change
-        from snapshots
-        where snapshot_id > (select snapshot from record)
+    entries as (
+        select snapshot_id, unnest(map_entries(changes)) as change from known_snapshots
     ),
 
     named as (
         select snapshot_id, change.key as kind, replace(split_part(unnest(change.value), '.', -1), '"', '') as named
-        from later
+        from entries
+    )
+
+    select named.snapshot_id, named.kind, coalesce(numbered.table_name, named.named) as table_name
+    from named
+    left join ducklake_table_info('{{ target.database }}') as numbered on numbered.table_id::varchar = named.named;
+
+    create temporary table if not exists known_builds as
+    select model, max(snapshot) as snapshot, arg_max(code, snapshot) as code from {{ builds() }} group by model;
+
+    create temporary table if not exists kept_changes (name varchar);
+    create temporary table if not exists changed_now (table_name varchar, kind varchar);
+    create temporary table if not exists new_records (model varchar, snapshot bigint, code varchar);
+    set variable lake_was_asked = true;
+{% endmacro %}
+
+{% macro standing_query() %}
+    {%- set inputs = [] -%}
+    {%- for relation in model_inputs().values() -%}
+        {%- do inputs.append("'" ~ relation.identifier ~ "'") -%}
+    {%- endfor -%}
+    with
+
+    record as (
+        select snapshot, code from known_builds where model = '{{ this }}'
     ),
 
-    dated as (
-        select kind, named, min(snapshot_id) as first_id, max(snapshot_id) as last_id
-        from named
-        group by kind, named
+    changes as (
+        select table_name as table, kind, min(snapshot_id) as first, max(snapshot_id) as last, false as now
+        from known_changes
+        where snapshot_id > (select snapshot from record) and table_name in ({{ inputs | join(", ") or "null" }})
+        group by table_name, kind
+        union all
+        select table_name, kind, null, null, true
+        from changed_now
+        where table_name in ({{ inputs | join(", ") or "null" }})
     )
 
     select
-        (select max(snapshot_id) from snapshots) as now,
-        (select snapshot from record where snapshot in (select snapshot_id from snapshots)) as built,
+        (select max(snapshot_id) from known_snapshots) as now,
+        (select snapshot from record where snapshot in (select snapshot_id from known_snapshots)) as built,
         (select code from record) as code,
-        (
-            select coalesce(to_json(list(
-                {'kind': kind, 'table': coalesce(table_name, named), 'first': first_id, 'last': last_id}
-            )), '[]')
-            from dated
-            left join ducklake_table_info('{{ this.database }}') as numbered on numbered.table_id::varchar = named
-        ) as changes
+        (select coalesce(to_json(list(changes)), '[]') from changes) as changes
 {% endmacro %}

@@ -1,6 +1,7 @@
 {#-
 Materialization "difference": a model gives its whole result, or in an incremental build what macros/touched.sql narrows it to, and only
-rows that differ are written, so that the lake's change feed between two releases holds what changed and nothing else.
+rows that differ are written, so that the lake's change feed between two releases holds what changed and nothing else. They stay
+in temporary tables until the session ends, for the models of a build that read this one's table.
 A model none of whose inputs changed is left alone. `unique_key` is the table's grain.
 -#}
 {% materialization difference, adapter="duckdb" %}
@@ -17,7 +18,7 @@ A model none of whose inputs changed is left alone. `unique_key` is the table's 
     {%- else -%}
         {{ run_hooks(pre_hooks, inside_transaction=True) }}
         {%- set touched = find_touched(standing) if is_increment() -%}
-        {%- set differing = find_difference(relation, sql, touched) if not anew -%}
+        {%- set differing = find_difference(relation, sql, touched, standing) if not anew -%}
         {% call statement("main") %}
             {% if anew %}
             drop table if exists {{ relation }};
@@ -25,7 +26,7 @@ A model none of whose inputs changed is left alone. `unique_key` is the table's 
             {% else %}
             {{ write_difference(relation, differing) }}
             {% endif %}
-            {{ record_build(standing) }}
+            {{ record_build(standing, "created" if anew else "difference" if differing.new or differing.gone else none) }}
         {% endcall %}
         {{ run_hooks(post_hooks, inside_transaction=True) }}
         {% do adapter.commit() %}
@@ -35,12 +36,13 @@ A model none of whose inputs changed is left alone. `unique_key` is the table's 
 {% endmaterialization %}
 
 {#- Find which rows of `relation` are gone and which are new by `sql`; returns the columns and how many there are. -#}
-{% macro find_difference(relation, sql, touched) %}
+{% macro find_difference(relation, sql, touched, standing) %}
     {%- if touched.keys == 0 and not touched.rows -%}
         {{ return({"new": 0, "gone": 0}) }}
     {%- endif -%}
     {%- set columns = get_quoted_csv(adapter.get_columns_in_relation(relation) | map(attribute="name")) -%}
     {%- set result, before = "result_" ~ model.name, "before_" ~ model.name -%}
+    {%- set new, gone = written_now("insertions", relation), written_now("deletions", relation) -%}
     {%- set filter = "where " ~ has_touched_key("given", key_of()) if promise("key") else "" -%}
     {%- set key = as_list(config.get("unique_key")) if promise("rows_of") else key_of() -%}
     {%- set statements -%}
@@ -57,18 +59,23 @@ A model none of whose inputs changed is left alone. `unique_key` is the table's 
     {{ "where " ~ has_touched_key("given", key) if key }};
     {%- endif %}
 
-    create or replace temporary table new_{{ model.name }} as
-    select {{ columns }} from {{ result }} except select {{ columns }} from {{ before }};
+    create or replace temporary table {{ new }} as
+    select *, null::bigint as lake_row, {{ standing.now + 1 }} as lake_snapshot
+    from (select {{ columns }} from {{ result }} except select {{ columns }} from {{ before }});
 
-    create or replace temporary table gone_{{ model.name }} as
-    select standing_row from {{ before }} as standing
+    create or replace temporary table {{ gone }} as
+    select {{ columns }}, standing_row as lake_row, {{ standing.now + 1 }} as lake_snapshot
+    from {{ before }} as standing
     where not exists (
         select 1 from {{ result }} as given
         where {% for column in columns.split(", ") %}given.{{ column }} is not distinct from standing.{{ column }}
             {{- " and " if not loop.last }}{% endfor %}
     );
 
-    select (select count(*) from new_{{ model.name }}) as new, (select count(*) from gone_{{ model.name }}) as gone
+    drop table {{ result }};
+    drop table {{ before }};
+
+    select (select count(*) from {{ new }}) as new, (select count(*) from {{ gone }}) as gone
     {%- endset -%}
     {%- set counts = run_query(statements).rows[0] -%}
     {{ return({"columns": columns, "new": counts["new"], "gone": counts["gone"]}) }}
@@ -76,12 +83,10 @@ A model none of whose inputs changed is left alone. `unique_key` is the table's 
 
 {% macro write_difference(relation, differing) %}
     {%- if differing.gone %}
-    delete from {{ relation }} where rowid in (select standing_row from gone_{{ model.name }});
+    delete from {{ relation }} where rowid in (select lake_row from {{ written_now("deletions", relation) }});
     {%- endif %}
     {%- if differing.new %}
-    insert into {{ relation }} ({{ differing.columns }}) from new_{{ model.name }};
+    insert into {{ relation }} ({{ differing.columns }})
+    select {{ differing.columns }} from {{ written_now("insertions", relation) }};
     {%- endif %}
-    {%- for kind in ["result", "before", "new", "gone"] if differing.columns %}
-    drop table {{ kind }}_{{ model.name }};
-    {%- endfor %}
 {% endmacro %}

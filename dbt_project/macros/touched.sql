@@ -144,33 +144,49 @@ rows of an input, `meta={"rows_of": "stg_charges"}`
 {%- endmacro %}
 
 {#-
-The rows that an input gained ("insertions") or lost ("deletions") since the model was built. Models that read the same input
-share them: they are kept in the session's own database until the build ends, lost rows without their payload.
+The rows that an input gained ("insertions") or lost ("deletions") since the model was built, with their numbers in the lake
+(`lake_row`) and the snapshot that brought or took them (`lake_snapshot`); lost rows without their payload. What this build itself
+wrote lies in the session's temporary tables; of what came before, models that read the same input share one copy.
 -#}
 {% macro changes(way, name, standing) -%}
     {%- set between = standing.changed[name] -%}
     {%- set relation = model_inputs()[name] -%}
-    memory.main.{{ way }}_{{ relation.schema }}_{{ relation.identifier }}_{{ between.first }}_{{ between.last }}
+    {%- if between.first is none -%}
+    {{ written_now(way, relation) }}
+    {%- else -%}
+    {{ way }}_{{ relation.schema }}_{{ relation.identifier }}_{{ between.first }}_{{ between.last }}{{ "_now" if between.now }}
+    {%- endif -%}
+{%- endmacro %}
+
+{#- The temporary table of the rows that this build put into a table, or took out of it. -#}
+{% macro written_now(way, relation) -%}
+    {{ {"insertions": "new", "deletions": "gone"}[way] }}_{{ relation.schema }}_{{ relation.identifier }}
 {%- endmacro %}
 
 {#- Binding a change feed costs more than reading what is kept of it, so what is kept is asked first. -#}
 {% macro keep_changes(standing) %}
     {%- set inputs = model_inputs() -%}
-    {%- set kept = run_query(
-        "create table if not exists memory.main.kept_changes (name varchar); select name from memory.main.kept_changes"
-    ).columns[0].values() -%}
-    {%- for name, between in standing.changed.items() -%}
+    {%- set earlier = [] -%}
+    {%- for name, between in standing.changed.items() if between.first is not none -%}
+        {%- do earlier.append(name) -%}
+    {%- endfor -%}
+    {%- set kept = run_query("select name from kept_changes").columns[0].values() if earlier else [] -%}
+    {%- for name in earlier -%}
     {%- for way in ["insertions", "deletions"] -%}
-    {%- set relation, table = inputs[name], changes(way, name, standing) -%}
+    {%- set between, relation, table = standing.changed[name], inputs[name], changes(way, name, standing) -%}
     {%- if table not in kept -%}
     {%- set statements -%}
-    create table {{ table }} as
+    create temporary table {{ table }} as
     select {{ "columns(one -> one <> 'payload')" if way == "deletions" else "*" }}, rowid as lake_row, snapshot_id as lake_snapshot
     from ducklake_table_{{ way }}(
         '{{ relation.database }}', '{{ relation.schema }}', '{{ relation.identifier }}',
         {{ between.first }}, {{ between.last }}
-    );
-    insert into memory.main.kept_changes values ('{{ table }}')
+    )
+    {%- if between.now %}
+    union all by name
+    from {{ written_now(way, relation) }}
+    {%- endif %};
+    insert into kept_changes values ('{{ table }}')
     {%- endset -%}
     {%- do run_query(statements) -%}
     {%- endif -%}

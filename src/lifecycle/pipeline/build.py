@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from lifecycle.errors import BuildError, PlatformError
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 RAW = ("events", "batches")
 SHOWN = 5  # failed nodes told in full; the log has the rest
+_WRITING = {"build", "run"}
 _BUILT = relation("raw.built")
 _CODE_SUFFIXES = {".sql", ".yml", ".yaml", ".csv"}
 _GENERATED = {"target", "logs", "dbt_packages"}
@@ -65,6 +66,8 @@ def run_dbt(
     """Run one dbt command (build, test, docs generate, ...) on the lake; returns dbt's own result."""
     from dbt.cli.main import dbtRunner
 
+    from lifecycle.pipeline.one_transaction import one_transaction
+
     generated = settings.lake.home / "dbt"
     project = str(settings.dbt_project)
     places = ["--project-dir", project, "--profiles-dir", project]
@@ -75,9 +78,13 @@ def run_dbt(
         if event.info.name == "LogModelResult":
             progress(event.data.node_info.node_relation.relation_name.replace('"', "").removeprefix("lake."))
 
+    session = one_transaction() if command in _WRITING else nullcontext()
     with _environment(_variables(settings, lake)), _quiet():
         try:
-            outcome = dbtRunner(callbacks=[listen]).invoke([*quiet, *command.split(), *places, *arguments])
+            with session as held:
+                outcome = dbtRunner(callbacks=[listen]).invoke([*quiet, *command.split(), *places, *arguments])
+                if held is not None and not _errors(outcome):
+                    held.commit()
         finally:
             _close()
     if not outcome.success:
@@ -85,13 +92,21 @@ def run_dbt(
     return outcome.result
 
 
+def _errors(outcome: Any) -> bool:
+    """Tell whether a node could not run, which undoes a build; a data test that fails does not."""
+    return outcome.exception is not None or any(one.status == "error" for one in outcome.result.results)
+
+
 def _explain(outcome: Any, log: Path) -> str:
     if outcome.exception is not None:
         return f"dbt could not run: {str(outcome.exception).strip()}\nIts log is {log}."
-    failed = [one for one in outcome.result.results if one.status in {"error", "fail", "runtime error"}]
+    from lifecycle.pipeline.one_transaction import UNDONE
+
+    wrong = [one for one in outcome.result.results if one.status in {"error", "fail", "runtime error"}]
+    failed = [one for one in wrong if UNDONE not in (one.message or "")]
     words = [_words(one) for one in failed[:SHOWN]]
     words += [f"- and {len(failed) - SHOWN} more"] if len(failed) > SHOWN else []
-    left = sum(one.status == "skipped" for one in outcome.result.results)
+    left = sum(one.status == "skipped" for one in outcome.result.results) + len(wrong) - len(failed)
     return (
         f"dbt: {len(failed)} of {len(outcome.result.results)} nodes failed and {left} were left out for it.\n"
         + "\n".join(words)
