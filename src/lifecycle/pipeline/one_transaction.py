@@ -2,8 +2,9 @@
 One session and one transaction on the lake for a whole dbt build.
 
 dbt gives each model a session and a transaction of its own. On a lake each of those asks the catalog anew for
-snapshots, statistics and files, and commits; over the small changes of a day that costs more than the models do. Here all nodes
-share one cursor; what they write is seen by the nodes after them, and by others once the build has committed.
+snapshots, statistics and files, and commits; over the small changes of a day that costs more than the models do.
+Here all nodes share one cursor; what they write is seen by the nodes after them, and by others once the build has
+committed.
 """
 
 from __future__ import annotations
