@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from dataclasses import replace
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 from lifecycle.definitions import Definitions
-from lifecycle.engine import settle, training_frame
+from lifecycle.engine import merge, settle, training_frame
 from tests.asof_cases import (
     MIDNIGHT,
     Case,
@@ -206,3 +208,31 @@ def test_few_keys_of_many_are_looked_up_and_disordered_files_are_sorted():
         assert answers(ask(connection, settled, spine_of(whole), "as_known")) == expected(whole, as_known=True), turn
         records = f"lake.{settled.settled}"
         connection.execute(f"CREATE OR REPLACE TABLE {records} AS SELECT * FROM {records} ORDER BY visible_at DESC")
+
+
+@pytest.mark.parametrize("size", [1, 5, 1_000])
+def test_reading_settled_records_in_parts_changes_nothing(monkeypatch, size):
+    connection = connect(threads=4)
+    monkeypatch.setattr(merge, "PART_ROWS", size)
+
+    @seed(4)
+    @quick
+    @given(cases(spine_rows=(20, 40)))
+    def compare(case):
+        write_rows(connection, case)
+        settled = settle(connection, view_of(case))
+        assert answers(ask(connection, settled, spine_of(case), "as_known")) == expected(case, as_known=True)
+
+    compare()
+
+
+def test_parts_are_cut_between_keys(monkeypatch):
+    monkeypatch.setattr(merge, "PART_ROWS", 1)
+    code = np.array([0, 0, 0, 3, 3, 5, 9, 9, 9, 9])
+    observations = merge.Observations(np.arange(10), code, np.arange(10))
+    for most in range(1, 12):
+        parts = [(list(one.code), first, last) for one, first, last in observations.parts(most)]
+        assert [one for codes, _, _ in parts for one in codes] == list(code)
+        assert all((codes[0], codes[-1]) == (first, last) for codes, first, last in parts)
+        assert all(before[2] < after[1] for before, after in itertools.pairwise(parts))
+    assert len(observations.parts(2)) == 2

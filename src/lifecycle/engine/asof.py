@@ -8,6 +8,7 @@ spilling under the memory limit.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from lifecycle.engine.keys import matched, same_keys
+from lifecycle.engine.session import Session
 from lifecycle.engine.settle import FIRST_OF_KEY, KEY_CODE, VISIBLE, facts
 from lifecycle.names import quote, relation
 
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
     from lifecycle.definitions import KnownTime
     from lifecycle.engine.merge import Merge, Observations
     from lifecycle.engine.selection import Selection
-    from lifecycle.engine.session import Session
     from lifecycle.engine.settle import Facts
 
 # Below this share of a settled relation's keys, theirs are looked up; above it, the relation is read through.
@@ -133,14 +134,24 @@ def _from_settled(session: Session, selection: Selection, of: Facts, spine: str,
         session.run("DROP TABLE codes")
         session.append("codes", pa.table({"code": asked}))
     event = f"epoch_us({quote(of.view.event_timestamp)}) AS e"
-    only = f" WHERE {KEY_CODE} IN (SELECT code FROM codes)" if few else ""
     listed = ", ".join([f"{KEY_CODE} AS code", f"epoch_us({quote(VISIBLE)}) AS v", event, *_values(selection)])
-    query = f"SELECT {listed} FROM {settled}{only}"
-    in_order = f"{query} ORDER BY {KEY_CODE}, {quote(VISIBLE)}"
-    try:
-        return _merge(session, selection, observations, in_order if few else query)[0]
-    except Unsorted:  # files that were laid out anew since may be read in another order
-        return _merge(session, selection, observations, in_order)[0]
+    query = f"SELECT {listed} FROM {settled}"
+    in_order = f" ORDER BY {KEY_CODE}, {quote(VISIBLE)}"
+    if few:
+        only = f" WHERE {KEY_CODE} IN (SELECT code FROM codes)"
+        return _merge(session, selection, observations, query + only + in_order)[0]
+
+    def part(of: Observations, first: int, last: int) -> pa.Table:
+        beside = Session(session.connection)
+        some = f"{query} WHERE {KEY_CODE} BETWEEN {first} AND {last}"
+        try:
+            return _merge(beside, selection, of, some)[0]
+        except Unsorted:  # files that were laid out anew since may be read in another order
+            return _merge(beside, selection, of, some + in_order)[0]
+
+    parts = observations.parts(session.value("SELECT current_setting('threads')"))
+    with ThreadPoolExecutor(len(parts)) as pool:
+        return pa.concat_tables(pool.map(part, *zip(*parts, strict=True)))
 
 
 def _observations(session: Session, spine: str, count: int, keys: str) -> Observations:

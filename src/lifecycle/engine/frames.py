@@ -8,6 +8,7 @@ spine. Answers are mapped from a file, so a frame need not fit into memory.
 from __future__ import annotations
 
 import contextlib
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -114,9 +115,17 @@ class Frame:
         target.parent.mkdir(parents=True, exist_ok=True)
         partial = target.with_name(target.name + ".part")
         try:
-            with pq.ParquetWriter(partial, self.schema, compression="snappy", version="2.6") as writer:
+            with (
+                pq.ParquetWriter(partial, self.schema, compression="snappy", version="2.6") as writer,
+                ThreadPoolExecutor(1) as beside,  # one group is encoded while the next is laid out
+            ):
+                written: Future[None] | None = None
                 for group in _groups(self.batches() if self._table is None else iter(self._table.to_batches())):
-                    writer.write_table(group, row_group_size=BATCH_ROWS)
+                    if written is not None:
+                        written.result()
+                    written = beside.submit(writer.write_table, group, row_group_size=BATCH_ROWS)
+                if written is not None:
+                    written.result()
                 writer.add_key_value_metadata({KEY: self.receipt.to_json().encode()})
             partial.replace(target)
         finally:

@@ -9,6 +9,7 @@ carried on. Where the winner shares both its times with another fact, the answer
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 CODE, VISIBLE, EVENT, DELETED = "code", "v", "e", "d"
 NOTHING, CARRIED = -1, -2
+PART_ROWS = 50_000  # below so many observations a thread costs more than it brings
 _CERTAIN = int(np.iinfo(np.int64).min)
 _UNSORTED = -1
 # The state between batches: next observation, the winner's key code, event time, visible time, tombstone mark, whether
@@ -40,6 +42,15 @@ class Observations:
 
     def __getitem__(self, chosen: Any) -> Observations:
         return Observations(self.row[chosen], self.code[chosen], self.t[chosen])
+
+    def parts(self, most: int) -> list[tuple[Observations, int, int]]:
+        """Cut between keys into at most so many parts of like size; each with its least and greatest code."""
+        wanted = max(1, min(most, len(self.row) // PART_ROWS))
+        ends = [len(self.row) * part // wanted for part in range(wanted)]
+        cuts = sorted({int(np.searchsorted(self.code, self.code[end])) for end in ends if end})
+        bounds = [0, *(cut for cut in cuts if cut), len(self.row)]
+        pieces = [self[first:last] for first, last in itertools.pairwise(bounds)]
+        return [(one, int(one.code[0]), int(one.code[-1])) if len(one.row) else (one, 0, -1) for one in pieces]
 
 
 class Unsorted(Exception):  # noqa: N818 - a finding, which the caller answers by sorting
