@@ -37,13 +37,13 @@ A model none of whose inputs changed is left alone. `unique_key` is the table's 
 
 {#- Find which rows of `relation` are gone and which are new by `sql`; returns the columns and how many there are. -#}
 {% macro find_difference(relation, sql, touched, standing) %}
-    {%- if touched.keys == 0 and not touched.rows -%}
+    {%- if touched["keys"] == 0 and not touched["rows"] -%}
         {{ return({"new": 0, "gone": 0}) }}
     {%- endif -%}
     {%- set columns = get_quoted_csv(adapter.get_columns_in_relation(relation) | map(attribute="name")) -%}
     {%- set result, before = "result_" ~ model.name, "before_" ~ model.name -%}
     {%- set new, gone = written_now("insertions", relation), written_now("deletions", relation) -%}
-    {%- set filter = "where " ~ has_touched_key("given", key_of()) if promise("key") else "" -%}
+    {%- set filter = with_touched_key("given", key_of()) if promise("key") else "" -%}
     {%- set key = as_list(config.get("unique_key")) if promise("rows_of") else key_of() -%}
     {%- set statements -%}
     create or replace temporary table {{ result }} as
@@ -52,11 +52,11 @@ A model none of whose inputs changed is left alone. `unique_key` is the table's 
     ) as given {{ filter }};
 
     create or replace temporary table {{ before }} as
-    {% if touched.keys == 0 -%}
+    {% if touched["keys"] == 0 -%}
     select 0 as standing_row, * from {{ result }} limit 0;
     {%- else -%}
     select rowid as standing_row, {{ columns }} from {{ relation }} as given
-    {{ "where " ~ has_touched_key("given", key) if key }};
+    {{ with_touched_key("given", key) if key }};
     {%- endif %}
 
     create or replace temporary table {{ new }} as

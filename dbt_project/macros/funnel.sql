@@ -180,22 +180,33 @@ survival: the product of 1 - happened / at_risk up to and including this time.
 {%- set partition = "partition by " ~ (by | join(", ")) if by else "" -%}
 select
     *,
+    -- Where all that are left happen, nobody is left: that is the last moment, and its logarithm would be NULL.
     case
-        when min(at_risk - happened) over upto = 0 then 0.0
-        else exp(sum(ln(nullif(at_risk - happened, 0) / at_risk)) over upto)
+        when at_risk = happened then 0.0
+        else exp(sum(ln(nullif(at_risk - happened, 0) / at_risk)) over ({{ partition }} order by seconds))
     end as survival
 from (
     select
         {{ (by + ["seconds"]) | join(", ") }},
-        cast(sum(count(*)) over ({{ partition }} order by seconds desc) as bigint) as at_risk,
-        count(*) filter (where happened) as happened,
-        count(*) filter (where not happened) as censored,
-        cast(sum(count(*) filter (where happened)) over ({{ partition }} order by seconds) as bigint) as happened_by,
-        cast(sum(count(*) filter (where happened)) over ({{ partition }}) as bigint) as happened_in_all
-    from {{ durations }}
-    group by {{ (by + ["seconds"]) | join(", ") }}
-) as moments
-window upto as ({{ partition }} order by seconds)
+        cast(sum(happened + censored) over whole - sum(happened + censored) over upto as bigint)
+            + happened + censored as at_risk,
+        happened,
+        censored,
+        cast(sum(happened) over upto as bigint) as happened_by,
+        cast(sum(happened) over whole as bigint) as happened_in_all
+    from (
+        select
+            {{ (by + ["seconds"]) | join(", ") }},
+            count(*) filter (where happened) as happened,
+            count(*) filter (where not happened) as censored
+        from {{ durations }}
+        group by {{ (by + ["seconds"]) | join(", ") }}
+    ) as moments
+    -- One order for both: the rows are sorted once.
+    window
+        upto as ({{ partition }} order by seconds),
+        whole as ({{ partition }} order by seconds rows between unbounded preceding and unbounded following)
+) as risks
 {%- endmacro %}
 
 {#- Aggregates over what kaplan_meier made; NULL where nothing happened, or not to half. -#}

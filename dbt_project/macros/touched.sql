@@ -53,18 +53,17 @@ rows of an input, `meta={"rows_of": "stg_charges"}`
     {%- elif promise("rows_of") == name -%}
         {{ gained_rows() }}
     {%- elif key_of(name) -%}
-        (select input.* from {{ relation }} as input where {{ has_touched_key("input", key_of(name)) }})
+        (select input.* from {{ relation }} as input {{ with_touched_key("input", key_of(name)) }})
     {%- else -%}
         {{ relation }}
     {%- endif -%}
 {%- endmacro %}
 
-{% macro has_touched_key(alias, columns) -%}
-    exists (
-        select 1 from {{ touched_keys() }} as touched_key
-        where {% for column in columns %}touched_key.key_{{ loop.index }} is not distinct from {{ alias }}.{{ column }}
+{#- A join, for EXISTS with NOT DISTINCT would first collect the distinct keys of all rows. -#}
+{% macro with_touched_key(alias, columns) -%}
+    semi join {{ touched_keys() }} as touched_key
+        on {% for column in columns %}touched_key.key_{{ loop.index }} is not distinct from {{ alias }}.{{ column }}
             {{- " and " if not loop.last }}{% endfor %}
-    )
 {%- endmacro %}
 
 {#- The tables that this model reads, as relations by name. -#}
