@@ -150,6 +150,15 @@ def test_a_folder_is_opened_once_per_process(tmp_path):
     again.close()
 
 
+def test_a_process_opens_more_stores_than_it_has_room_for_at_once(tmp_path):
+    kept = open_lmdb(tmp_path / "kept")
+    for number in range(200):
+        store = open_store(tmp_path / str(number))
+        store.backend.load([(b"key", b"value")], [])
+    assert open_lmdb(tmp_path / "kept") is kept
+    assert open_store(tmp_path / "0").backend.read([b"key"]) == [b"value"]
+
+
 def _definitions():
     from lifecycle.definitions import Definitions
 

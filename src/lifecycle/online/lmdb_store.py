@@ -3,7 +3,7 @@ LMDB: one memory-mapped file, read by many processes while one writes.
 
 A write is synced before it returns, so a killed process (or machine) leaves the last transaction or the one
 before, never half of one. Each process opens a path once, all with the same map size: a reader whose map is
-smaller than the file fails.
+smaller than the file fails. A process has room for 127 such maps, so a store that nobody holds any more is closed.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import threading
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 import lmdb
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 MAP_BYTES = 2**40
 MAX_READERS = 1024
 _DELETED_AT_ONCE = 100_000
-_OPEN: dict[tuple[int, str], LmdbBackend] = {}
+_OPEN: WeakValueDictionary[tuple[int, str], LmdbBackend] = WeakValueDictionary()
 _OPENING = threading.Lock()
 
 
@@ -116,8 +117,9 @@ class LmdbBackend:
 
 def open_lmdb(folder: str | Path) -> LmdbBackend:
     """
-    Open the environment in `folder`, made if missing; the same object for the same folder in one process.
+    Open the environment in `folder`, made if missing.
 
+    One process gets the same object for the same folder, as long as somebody holds it.
     Raises PlatformError where the folder cannot hold one.
     """
     path = Path(folder)
@@ -127,9 +129,10 @@ def open_lmdb(folder: str | Path) -> LmdbBackend:
         with _OPENING:
             # A forked child must not use its parent's environment, so the process is part of the name.
             name = (os.getpid(), str(path))
-            if name not in _OPEN:
-                _OPEN[name] = LmdbBackend(path)
-                _OPEN[name].reader_check()
-            return _OPEN[name]
+            backend = _OPEN.get(name)
+            if backend is None:
+                backend = _OPEN[name] = LmdbBackend(path)
+                backend.reader_check()
+            return backend
     except (lmdb.Error, OSError) as error:
         raise PlatformError(f"the online store in {path} cannot be opened: {error}.") from error
