@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal as Number
 
 import pandas as pd
 import pyarrow as pa
@@ -32,14 +33,18 @@ from feast.types import (
     Array,
     Bool,
     Bytes,
+    Decimal,
     Float32,
     Float64,
+    ImageBytes,
     Int32,
     Int64,
     Json,
     Map,
+    Set,
     String,
     UnixTimestamp,
+    Uuid,
 )
 
 from lifecycle.errors import UsageError
@@ -66,6 +71,14 @@ TYPES = {
     "moments": (Array(UnixTimestamp), [[NOW], [NOW, NOW], None]),
     "pairs": (Map, [{"a": "1"}, {"b": "2"}, None]),
     "json": (Json, ['{"a": 1}', "[1]", None]),
+}
+KEPT = {
+    "json": (Json, ['{"a": 1}', "[1]", None]),
+    "pairs": (Map, [{"a": "1"}, {"a": "2"}, None]),
+    "picture": (ImageBytes, [b"\x00\xff", b"", None]),
+    "name": (Uuid, ["00000000-0000-0000-0000-000000000005", "00000000-0000-0000-0000-000000000006", None]),
+    "exact": (Decimal, [Number("1.50"), Number("2.25"), None]),
+    "codes": (Set(Int64), [[1, 2], [], None]),
 }
 driver = Entity(name="driver", join_keys=["driver_id"], value_type=ValueType.INT64)
 customer = Entity(name="customer", join_keys=["customer_id"], value_type=ValueType.STRING)
@@ -242,6 +255,25 @@ def test_every_type_comes_back_as_feast_gives_it(store, stock):
     assert OnlineResponse(ours.proto).to_dict() == ours.to_dict()
     for name, rows in vectors(ours).items():
         assert [status for _, status, _ in rows] == [status for _, status, _ in vectors(feasts)[name]]
+
+
+def test_types_kept_as_protobuf_are_materialized_as_by_feast(stock, tmp_path):
+    path = tmp_path / "kept.parquet"
+    times = pa.array([NOW - timedelta(minutes=5)] * 3, pa.timestamp("us", "UTC"))
+    columns = {name: values for name, (_, values) in KEPT.items()}
+    pq.write_table(pa.table({"driver_id": [1, 2, 3], "event_timestamp": times, **columns}), path)
+    source = FileSource(name="kept", path=str(path), timestamp_field="event_timestamp")
+    schema = [Field(name=name, dtype=dtype) for name, (dtype, _) in KEPT.items()]
+    found = []
+    for one in (make(tmp_path / "repo", {"type": OURS, "path": str(tmp_path / "online")}, ENGINE), stock):
+        one.apply([FeatureView(name="kept", entities=[driver], schema=schema, source=source)])
+        one.materialize(NOW - timedelta(days=1), NOW, feature_views=["kept"])
+        rows = [{"driver_id": number} for number in (1, 2, 3, 4)]
+        found.append(one.get_online_features([f"kept:{name}" for name in KEPT], rows).to_dict())
+    assert found[0] == found[1]
+    assert {name: [one is None for one in found[0][name]] for name in KEPT} == {
+        name: [False, False, True, True] for name in KEPT
+    }
 
 
 def test_a_ttl_holds_when_reading_and_goes_on_holding(store):

@@ -111,6 +111,10 @@ class LifecycleOnlineStore(OnlineStore):
         """Write as `online_write_batch` does, in a thread: a write waits for the disk."""
         await asyncio.to_thread(self.online_write_batch, config, table, data, progress)
 
+    def takes_arrow(self, config: RepoConfig, table: FeatureView) -> bool:
+        """Whether `online_write_arrow` can write a view: it keeps nothing as Feast's protobuf bytes."""
+        return self.tables(config).writable(table).plain
+
     def online_write_arrow(self, config: RepoConfig, table: FeatureView, rows: pa.Table) -> None:
         """
         Write rows of an Arrow table in the view's own column names, round Feast's protobuf values.

@@ -45,6 +45,12 @@ class Table:
         self.kinds = kinds_of(feast_view)
         self.types = {field.name: arrow_type(field.dtype) for field in (*view.keys, *view.features)}
 
+    @property
+    def plain(self) -> bool:
+        """Whether Arrow columns are packed as they are: no key and no feature is kept as protobuf bytes."""
+        blobs = {self.kinds[one.name] for one in self.view.features if one.dtype == "BLOB"}
+        return blobs <= {ValueType.BYTES} and [key.name for key in self.view.keys] != [SERIALIZED]
+
     def arrow(self, column: pa.Array, name: str) -> pa.Array:
         """Return a column in the type the store packs; raises ArrowInvalid where a value does not fit."""
         wanted = self.types[name]
