@@ -146,6 +146,21 @@ def test_created_timestamps_break_ties_and_filter_when_asked(folder, store):
     assert store.get_historical_features(**given, filter_by_created_timestamp=True).to_df()["value"].tolist() == [1]
 
 
+@pytest.mark.parametrize(
+    "entities",
+    [
+        pd.DataFrame({"driver_id": [1]}),
+        pd.DataFrame({"driver_id": ["1"], "event_timestamp": [NOON]}),
+        [{"driver_id": 1, "event_timestamp": NOON}],
+    ],
+    ids=["no time", "a key of another type", "no frame"],
+)
+def test_a_frame_that_cannot_be_answered_is_a_value_error_as_in_feast(folder, store, entities):
+    store.apply([view(folder, "asked", rows([NOON], value=[1]), [Field(name="value", dtype=Int64)])])
+    with pytest.raises(ValueError, match=r"event_timestamp|driver_id|entity_df"):
+        store.get_historical_features(entities, ["asked:value"]).to_df()
+
+
 def test_ttl_ends_a_value_just_after_its_edge(folder, store):
     made = view(folder, "short", rows([NOON], value=[1]), [Field(name="value", dtype=Int64)])
     made.ttl = HOUR

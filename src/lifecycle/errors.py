@@ -49,8 +49,12 @@ class GateError(DataError):
     """An expectation failed, so nothing is released."""
 
 
-class SpineError(DataError):
-    """A spine that cannot be answered: a column is missing, or a time is NULL."""
+class SpineError(DataError, ValueError):
+    """
+    A spine that cannot be answered: a column is missing, or a time is NULL.
+
+    A ValueError as well: Feast's own stores raise that, so callers of `get_historical_features` look for it.
+    """
 
 
 class PlatformError(LifecycleError):
