@@ -236,6 +236,12 @@ def test_written_rows_are_appended(folder, store):
     found = store.get_historical_features(spine(NOON, NOON + HOUR, ids=[1, 1]), ["written:value"]).to_df()
     assert found["value"].tolist() == [1, 5]
     made = store.get_feature_view("written")
+    write = store.write_to_offline_store
+    backwards = rows([NOON], value=[6])[["value", "event_timestamp", "driver_id"]]
+    with pytest.raises(ValueError, match="in this order"):
+        write("written", backwards, reorder_columns=False)
+    write("written", backwards)
+    assert len(pq.read_table(folder / "written.parquet")) == 3
     with pytest.raises(DataError, match="has"):
         store._get_provider().offline_store.offline_write_batch(
             store.config, made, pa.table({"driver_id": [1]}), progress=None

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from lifecycle.config import LakeSettings
 
 
+class _ColumnsError(DataError, ValueError):
+    """Rows that do not fit their source: a ValueError as well, which is what Feast's own stores raise."""
+
+
 def write_relation(
     settings: LakeSettings, name: str, table: pa.Table, *, mode: Literal["create", "replace", "append"] = "create"
 ) -> None:
@@ -61,16 +65,17 @@ def append_rows(config: RepoConfig, source: DataSource, table: pa.Table, expecte
     """
     Append rows to a source.
 
-    expected: the source's columns as Feast sees them. Raises DataError when the table has others, and
-    UsageError for a relation that is derived from events: its rows come through intake only, or the next full
-    build would lose them.
+    expected: the source's columns as Feast sees them. Raises DataError, a ValueError, when the table has others or has
+    them in another order, and UsageError for a relation that is derived from events: its rows come through intake
+    only, or the next full build would lose them.
     """
-    if set(table.column_names) != set(expected):
-        raise DataError(
-            f"rows for source {source.name!r} have the columns {sorted(table.column_names)}; it has {sorted(expected)}."
+    if table.column_names != list(expected):
+        raise _ColumnsError(
+            f"rows for source {source.name!r} have the columns {table.column_names}; it has {list(expected)}, in this "
+            "order. `write_to_offline_store` puts them into it unless it is told reorder_columns=False."
         )
     if not isinstance(source, LifecycleSource):
-        _append_parquet(parquet_path(config, source), table.select(list(expected)))
+        _append_parquet(parquet_path(config, source), table)
         return
     settings = lake_settings(config)
     connection = Lake(settings).connect()
