@@ -259,6 +259,24 @@ def test_a_saved_data_set_in_a_file_reads_back(folder, store):
         job.persist(storage)
 
 
+@pytest.mark.parametrize("before", [[], ["old.parquet"], ["a.parquet", "day=1/b.parquet"]])
+def test_a_saved_data_set_takes_the_place_of_a_folders_files(folder, store, before):
+    store.apply([view(folder, "placed", rows([NOON], value=[1]), [Field(name="value", dtype=Int64)])])
+    target = folder / f"saved_{len(before)}"
+    for file in ("readme.txt", *before):
+        (target / file).parent.mkdir(parents=True, exist_ok=True)
+        (target / file).write_bytes(b"what was there")
+    job = store.get_historical_features(spine(NOON, NOON + HOUR), ["placed:value"])
+    storage = SavedDatasetFileStorage(path=str(target))
+    with pytest.raises(SavedDatasetLocationAlreadyExists):
+        job.persist(storage)
+    for _ in range(2):
+        with pytest.warns(RuntimeWarning, match="experimental"):
+            dataset = store.create_saved_dataset(job, "placed", storage, allow_overwrite=True)
+        assert dataset.to_df().sort_values("driver_id")["value"].tolist() == [1, pd.NA]
+    assert (target / "readme.txt").read_bytes() == b"what was there"
+
+
 @pytest.mark.parametrize("partition_by", [None, ["__log_date"]])
 def test_feature_logs_are_written_and_read(folder, store, partition_by):
     made = view(folder, "logged", rows([NOON], value=[1]), [Field(name="value", dtype=Int64)])

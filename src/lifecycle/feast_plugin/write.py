@@ -92,7 +92,11 @@ def append_rows(config: RepoConfig, source: DataSource, table: pa.Table, expecte
 
 
 def save(config: RepoConfig, storage: SavedDatasetStorage, table: pa.Table, *, overwrite: bool) -> None:
-    """Write a saved data set into a relation of the lake or a Parquet file."""
+    """
+    Write a saved data set into a relation of the lake, a Parquet file or an existing folder of Parquet files.
+
+    overwrite: what is there goes, in a folder every Parquet file. Without it Feast's own error says what is there.
+    """
     if isinstance(storage, SavedDatasetLifecycleStorage):
         write_relation(lake_settings(config), storage.relation, table, mode="replace" if overwrite else "create")
         return
@@ -104,7 +108,13 @@ def save(config: RepoConfig, storage: SavedDatasetStorage, table: pa.Table, *, o
     path = Path(FileSource.get_uri_for_file_path(config.repo_path, storage.file_options.uri))
     if path.exists() and not overwrite:
         raise SavedDatasetLocationAlreadyExists(location=str(path))
-    _write_parquet(path, table)
+    if not path.is_dir():
+        _write_parquet(path, table)
+        return
+    before = list(path.rglob("*.parquet"))
+    _write_parquet(path / f"{uuid4().hex}.parquet", table)
+    for file in before:
+        file.unlink()
 
 
 def write_logs(config: RepoConfig, data: pa.Table | Path, logging: LoggingConfig, schema: pa.Schema) -> None:
