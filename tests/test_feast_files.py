@@ -207,6 +207,19 @@ def test_a_view_without_entities(folder, store):
     assert read == {"driver_id": [1], "value": [1], "rate": [0.5]}
 
 
+@pytest.mark.parametrize("path", ["parts/one.parquet", "parts", "parts/*.parquet", "**/*.parquet"])
+def test_a_source_is_a_file_a_folder_or_a_pattern(tmp_path, store, path):
+    (tmp_path / "parts").mkdir()
+    rows([NOON, NOON], value=[1, 2]).iloc[:1].to_parquet(tmp_path / "parts" / "one.parquet")
+    rows([NOON, NOON], value=[1, 2]).iloc[1:].to_parquet(tmp_path / "parts" / "two.parquet")
+    source = FileSource(name="parts", path=str(tmp_path / path), timestamp_field="event_timestamp")
+    store.apply(
+        [FeatureView(name="parts", entities=[DRIVER], schema=[Field(name="value", dtype=Int64)], source=source)]
+    )
+    found = store.get_historical_features(spine(NOON, NOON), ["parts:value"]).to_df()
+    assert found["value"].tolist() == [1, pd.NA if "one" in path else 2]
+
+
 def test_pulls_give_all_rows_or_the_newest(folder, store):
     frame = pd.DataFrame(
         {"driver_id": [1, 1, 2], "event_timestamp": [NOON, NOON + HOUR, NOON + 3 * HOUR], "value": [1, 2, 3]}

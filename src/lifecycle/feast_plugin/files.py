@@ -23,7 +23,7 @@ _NANOSECONDS = 1000
 
 
 def parquet_path(config: RepoConfig, source: DataSource) -> Path:
-    """Return the Parquet file, or the folder of files, of a FileSource; raises UsageError for what is neither."""
+    """Return a FileSource's Parquet file, folder of files, or pattern (`*.parquet`); raises UsageError for others."""
     if not isinstance(source, FileSource):
         raise UsageError(
             f"source {source.name!r} is a {type(source).__name__}; this offline store reads LifecycleSource "
@@ -32,7 +32,7 @@ def parquet_path(config: RepoConfig, source: DataSource) -> Path:
     path = str(FileSource.get_uri_for_file_path(config.repo_path, source.path)).removeprefix("file://")
     if "://" in path or not isinstance(source.file_format, ParquetFormat | None):
         raise UsageError(f"source {source.name!r} is {source.path!r}; only local Parquet files can be read in place.")
-    if not Path(path).exists():
+    if not Path(path).exists() and not _matching(Path(path)):
         raise UsageError(f"source {source.name!r} names {path}, and there is no such file or folder.")
     return Path(path)
 
@@ -41,7 +41,7 @@ def create_relation(connection: Any, name: str, config: RepoConfig, source: Data
     """Make `lake.schema.table` show the file's rows as they are now."""
     path = parquet_path(config, source)
     connection.execute(f"CREATE SCHEMA IF NOT EXISTS lake.{quote(name.split('.', maxsplit=1)[0])}")
-    rows = ds.dataset(path, format="parquet", partitioning="hive")
+    rows = ds.dataset(path if path.exists() else _matching(path), format="parquet", partitioning="hive")
     fine = _finer_than_microseconds(rows, source)
     if fine:
         connection.register("given", _rounded_up(rows.to_table(), fine))
@@ -53,6 +53,11 @@ def create_relation(connection: Any, name: str, config: RepoConfig, source: Data
         f"CREATE VIEW {relation(name)} AS FROM "
         f"read_parquet({pattern}, union_by_name = true, hive_partitioning = {str(path.is_dir()).lower()})"
     )
+
+
+def _matching(pattern: Path) -> list[Path]:
+    """Return the files of a pattern such as `folder/**/*.parquet`."""
+    return sorted(Path(pattern.anchor).glob(str(pattern.relative_to(pattern.anchor))))
 
 
 def _finer_than_microseconds(rows: ds.Dataset, source: DataSource) -> list[str]:
