@@ -152,6 +152,11 @@ def test_a_view_carries_windows_cap_and_the_tie_break():
         (lambda: source(WindowAggregation("n", "count", windows=("1h", "7d"), name="x")), "can name one feature"),
         (lambda: source(WindowAggregation("n", "count"), history_cap=0), "history_cap=0"),
         (lambda: LifecycleSource(relation="features.events", history_cap=5), "there must be aggregations"),
+        (
+            lambda: source(WindowAggregation("n", "count"), created_timestamp_column="known_at"),
+            "windows count versions from 'known_from' on, not from 'known_at'",
+        ),
+        (lambda: source(WindowAggregation("n", "count"), field_mapping={"kf": "known_from"}), "not from 'kf'"),
     ],
 )
 def test_declarations_that_make_no_sense(make, message):

@@ -102,12 +102,24 @@ class LifecycleSource(DataSource):
                 f"source {self.name!r}: history_cap={history_cap} caps a key's events: at least 1, and "
                 "there must be aggregations."
             )
+        if self.aggregations and self.created_timestamp_column:
+            self._refuse_other_known_time()
         self.windows = windows_of(self)
 
     @property
     def table(self) -> str:
         """What an SQL entity frame calls this source."""
         return self.relation
+
+    def _refuse_other_known_time(self) -> None:
+        # Windows take a version from `known_from` to `known_until`; any other column would be read by nobody.
+        known = column_of(self, self.created_timestamp_column)
+        if known != KNOWN_FROM:
+            raise UsageError(
+                f"source {self.name!r}: windows count versions from {KNOWN_FROM!r} on, not from {known!r}. Give "
+                f"{self.relation} the columns known_from and known_until, or say with created_timestamp_column='' that "
+                "each event is known at its own time."
+            )
 
     def tie_break_in(self, columns: Mapping[str, str]) -> tuple[str, ...]:
         """Return the tie-break columns, given the relation's columns."""
