@@ -161,6 +161,17 @@ def test_a_view_over_a_missing_relation_is_refused(settings, release, tmp_path):
         compiled(replace(settings, feature_repo=repo))
 
 
+def test_a_view_of_an_entity_that_no_file_declares_is_refused(settings, release, tmp_path):  # noqa: ARG001
+    repo = tmp_path / "feature_repo"
+    shutil.copytree(settings.feature_repo, repo)
+    # Feast finds what modules hold under a name of their own; an entity made inside of a view has none.
+    inline = 'entities=[Entity(name="someone", join_keys=["consumer_id"], value_type=ValueType.STRING)]'
+    text = (repo / "views.py").read_text().replace("from feast import FeatureView", "from feast import *")
+    (repo / "views.py").write_text(text.replace("entities=[consumer]", inline, 1))
+    with pytest.raises(UsageError, match=r"unknown entity of view 'consumer_profile' 'someone'"):
+        compiled(replace(settings, feature_repo=repo))
+
+
 def test_a_repo_that_python_cannot_read_is_refused(settings, release, tmp_path):  # noqa: ARG001
     repo = tmp_path / "feature_repo"
     shutil.copytree(settings.feature_repo, repo)

@@ -6,7 +6,7 @@ import importlib
 import sys
 from typing import TYPE_CHECKING, Any
 
-from feast.feature_view import DUMMY_ENTITY_ID
+from feast.feature_view import DUMMY_ENTITY_NAME
 
 from lifecycle.definitions import Definitions, Field, Label, OnDemand, Projection, Service, View
 from lifecycle.errors import UsageError, unknown
@@ -153,12 +153,20 @@ def _compile_view(feature_view: FeatureView, entities: Mapping[str, Entity], con
     columns = columns_of(connection, source.relation)
     if not columns:
         raise unknown(f"relation, wanted by view {feature_view.name!r},", source.relation, relations_of(connection))
-    keys = tuple(entities[name].join_key for name in feature_view.entities if name in entities)
-    keys = tuple(key for key in keys if key != DUMMY_ENTITY_ID)
+    keys = _join_keys(feature_view, entities)
     declared = [field.name for field in feature_view.schema if field.name not in keys]
     if source.aggregations:
         check_filters(connection, source)
     return view_of(feature_view, source.relation, columns, keys, tuple(declared or _inferred(source, columns, keys)))
+
+
+def _join_keys(feature_view: FeatureView, entities: Mapping[str, Entity]) -> tuple[str, ...]:
+    """Return a view's join keys; raises UsageError for an entity that no file declares: it would be no key at all."""
+    named = [name for name in feature_view.entities if name != DUMMY_ENTITY_NAME]
+    for name in named:
+        if name not in entities:
+            raise unknown(f"entity of view {feature_view.name!r}", name, entities)
+    return tuple(entities[name].join_key for name in named)
 
 
 def _inferred(source: LifecycleSource, columns: Mapping[str, str], keys: tuple[str, ...]) -> list[str]:
