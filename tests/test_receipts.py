@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from lifecycle.definitions import Definitions, Field, Label, View
+from lifecycle.definitions import Definitions, Field, Label, OnDemand, Projection, Service, View
 from lifecycle.engine import Receipt, diff, read_receipt, rebuild, settle, training_frame
 from lifecycle.engine.content import ContentHash
 from lifecycle.errors import DataError, UsageError
@@ -148,6 +148,53 @@ def test_a_cell_changed_by_late_data(connection):
 def test_a_cell_changed_by_definitions(connection):
     expiring = replace(STATES, ttl_us=DAY)
     assert diff(ask(connection), ask(connection, (expiring,))).summary() == {"limit: definitions": 50}
+
+
+LIMITS = Projection("states", ("limit",), alias="payer")
+
+
+@pytest.mark.parametrize(
+    ("after", "cause"),
+    [
+        # The view itself, whose column bears an alias.
+        ({"view": replace(STATES, ttl_us=DAY)}, "definitions"),
+        # Another view, with a feature of the same name.
+        ({"other": replace(STATES, ttl_us=DAY)}, "late data"),
+        # The same view, read by another column of the spine.
+        ({"projection": replace(LIMITS, join_keys=(("consumer_id", "payee"),))}, "definitions"),
+        # Another feature of the view, which comes from another column now.
+        ({"view": replace(STATES, columns=(("more", "limit"),))}, "late data"),
+    ],
+    ids=["view", "other view", "join keys", "other column"],
+)
+def test_a_column_is_made_by_its_own_view_and_keys(connection, after, cause):
+    def frame(view=STATES, projection=LIMITS, other=STATES):
+        service = Service("limits", (projection, Projection("other", ("limit",))))
+        given = Definitions((view, replace(other, name="other")), (service,))
+        spine = SPINE.replace("AS consumer_id", "AS consumer_id, 'c1' AS payee")
+        return training_frame(connection, given, spine, features="limits", full_feature_names=True)
+
+    before = frame()
+    late(connection)
+    changed = diff(before, frame(**after)).summary()
+    assert {one for one in changed if one.startswith("payer")} == {f"payer__limit: {cause}"}
+
+
+def test_an_on_demand_column_is_made_by_its_code_and_what_it_reads(connection):
+    code = "import pyarrow.compute as pc\ndef double(rows): return {'twice': pc.multiply(rows['limit'], 2)}"
+    twice = OnDemand("twice", "double", code, (LIMITS,), (), (Field("twice", "BIGINT"),))
+
+    def frame(view=STATES, made=twice, release=1):
+        given = Definitions((view,), on_demand=(made,))
+        return training_frame(connection, given, SPINE, features=["twice"], release=release)
+
+    assert diff(frame(), frame(made=replace(twice, source=code.replace("2)", "3)")))).summary() == {
+        "twice: definitions": 49
+    }
+    assert diff(frame(), frame(replace(STATES, ttl_us=DAY))).summary() == {"twice: definitions": 50}
+    before = frame()
+    late(connection)
+    assert diff(before, frame(release=2)).summary() == {"twice: late data": 1}
 
 
 def test_a_cell_changed_by_the_known_time_mode(connection):

@@ -12,12 +12,14 @@ import pyarrow.parquet as pq
 
 from lifecycle.engine.frames import Frame, training_frame
 from lifecycle.engine.receipts import KEY, Receipt
+from lifecycle.engine.selection import select
 from lifecycle.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lifecycle.definitions import Label, OnDemand, View
+    from lifecycle.definitions import Label, View
+    from lifecycle.engine.selection import Wanted
 
 DEFINITIONS, LATE_DATA, SPINE, LABEL = "definitions", "late data", "spine", "label"
 KNOWN_TIME, ENGINE = "known-time mode", "engine"
@@ -243,23 +245,30 @@ def _label(receipt: Receipt, column: str) -> Label | None:
 
 
 def _meaning(receipt: Receipt, column: str) -> tuple[Any, ...]:
-    """Return the definitions that make a feature column; which views make it is told by its name."""
-    known = receipt.definitions
-    computed = [one for one in known.on_demand if _makes(one, column)]
-    read = {(one.view, feature) for view in computed for one in view.inputs for feature in one.features}
-    read |= {(view.name, column) for view in known.views if _makes(view, column)}
-    return (*computed, *(_plain(known.view(name), feature) for name, feature in sorted(read)))
+    """Return the definitions that make a feature column; empty for a column that is none."""
+    request = receipt["request"]
+    wanted = select(receipt.definitions, request["features"], full_feature_names=request["full_feature_names"])
+    return _maker(wanted, column)
 
 
-def _makes(view: View | OnDemand, column: str) -> bool:
-    names = [one.name for one in view.features]
-    return column in names or column.partition("__")[2] in names
+def _maker(wanted: Wanted, column: str) -> tuple[Any, ...]:
+    for made in wanted.on_demand:
+        if column in made.names:
+            feature = made.view.feature(made.features[made.names.index(column)])
+            inputs = [(name, dtype, *_maker(wanted, read)) for name, read, dtype in made.inputs]
+            return made.view.source, made.view.function, feature, *inputs
+    for one in wanted.selections:
+        if column in one.names:
+            return _plain(one.view, one.features[one.names.index(column)]), one.spine_keys
+    return ()
 
 
 def _plain(view: View, feature: str) -> View:
-    # Where a release keeps the settled records, whether a view is served, and other windows change no value.
-    windows = tuple(one for one in view.windows if one.name in {feature, feature.partition("__")[2]})
-    return replace(view, settled=None, online=True, tags=(), name="", features=(), windows=windows)
+    """Return what of a view makes one feature: where a release settled it and the view's other features do not."""
+    return replace(
+        view, name="", settled=None, online=True, tags=(), features=(view.feature(feature),),
+        columns=((feature, view.column_of(feature)),), windows=tuple(o for o in view.windows if o.name == feature),
+    )  # fmt: skip
 
 
 def _table(rows: list[tuple[Any, ...]], numbers: dict[str, Any], texts: tuple[str, ...]) -> pa.Table:
