@@ -213,6 +213,15 @@ def test_definitions_and_late_data_are_told_apart_by_a_frame_between(connection)
     assert told_apart == {"limit: definitions": 49, "limit: late data": 1}
 
 
+@pytest.mark.parametrize("held", [pa.timestamp("ns", "UTC"), pa.timestamp("us"), pa.timestamp("s", "Europe/Berlin")])
+def test_rows_are_the_same_whatever_holds_their_times(connection, held):
+    spine = connection.execute(SPINE.replace("features.", "lake.features.")).to_arrow_table()
+    other = spine.set_column(1, "event_timestamp", spine["event_timestamp"].cast(held))
+    before, after = ask(connection, spine=spine), ask(connection, spine=other)
+    assert before.receipt["spine"]["hash"] == after.receipt["spine"]["hash"]
+    assert diff(before, after).summary() == {}
+
+
 def test_rows_and_labels_that_changed(connection):
     fewer = SPINE.replace("ORDER", "WHERE consumer <> 'c9' ORDER")
     assert diff(ask(connection), ask(connection, spine=fewer)).summary() == {"rows of a only: spine": 1}

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 DEFINITIONS, LATE_DATA, SPINE, LABEL = "definitions", "late data", "spine", "label"
 KNOWN_TIME, ENGINE = "known-time mode", "engine"
 EITHER = f"{DEFINITIONS} or {LATE_DATA}"
-_SPINE_SOURCE = ("kind", "reference")
+_NANOSECONDS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
 
 
 def read_receipt(given: str | Path) -> Receipt:
@@ -174,7 +174,17 @@ class _Taken:
         return list(self.table.column_names[len(self.spine_columns) :])
 
     def keys(self, names: list[str]) -> list[tuple[str, ...]]:
-        return list(zip(*([repr(value) for value in self.table[name].to_pylist()] for name in names), strict=True))
+        return list(zip(*(_same_whatever_holds_it(self.table[name]) for name in names), strict=True))
+
+
+def _same_whatever_holds_it(column: pa.ChunkedArray) -> list[str]:
+    """Return values as text, equal where the spine's hash is: a time's unit and zone do not matter."""
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if not pa.types.is_timestamp(column.type):
+        return [repr(value) for value in column.to_pylist()]
+    size = _NANOSECONDS[column.type.unit]
+    return [repr(value if value is None else value * size) for value in column.cast(pa.int64()).to_pylist()]
 
 
 def _taken(given: Frame | str | Path) -> _Taken:
