@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from lifecycle.definitions import Definitions, Field, Label, OnDemand, Projection, Service, View
@@ -123,6 +124,45 @@ def test_a_file_without_a_receipt_is_refused(tmp_path):
         read_receipt(tmp_path / "bare.parquet")
     with pytest.raises(UsageError, match="there is no file"):
         read_receipt(tmp_path / "none.parquet")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("cut.json", b'{"form": 1, "spi', r"cut\.json holds no receipt, which is JSON: Unterminated string"),
+        ("list.json", b"[]", "holds no receipt of form 1.*its form is None"),
+        ("later.json", b'{"form": 2}', "holds no receipt of form 1.*its form is 2"),
+        ("cut.parquet", b"PAR1", "neither a Parquet file nor a receipt"),
+    ],
+)
+def test_a_file_that_is_no_receipt_is_refused(tmp_path, name, content, message):
+    path = tmp_path / name
+    path.write_bytes(content)
+    for use in (read_receipt, lambda one: diff(one, one)):
+        with pytest.raises(UsageError, match=message):
+            use(path)
+
+
+def test_a_receipt_alone_has_no_cells(connection, tmp_path):
+    path = tmp_path / "receipt.json"
+    path.write_text(ask(connection).receipt.to_json())
+    assert read_receipt(path) == ask(connection).receipt
+    with pytest.raises(UsageError, match=r"holds no cells to compare\. Name the frame's Parquet file"):
+        diff(path, path)
+
+
+def test_a_spine_whose_file_is_gone_is_given_again(connection, tmp_path):
+    spine = connection.execute(SPINE.replace("features.", "lake.features.")).to_arrow_table()
+    path = tmp_path / "spine.parquet"
+    pq.write_table(spine, path)
+    frame = ask(connection, spine=path)
+    table = frame.table
+    path.unlink()
+    with pytest.raises(
+        DataError, match=f"{path} of 50 rows, which is not there any more.*{frame.receipt['spine']['hash']}"
+    ):
+        rebuild(connection, frame.receipt)
+    assert rebuild(connection, frame.receipt, spine=spine).table.equals(table)
 
 
 def test_equal_frames_differ_in_nothing(connection, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter, defaultdict, deque
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lifecycle.engine.frames import Frame, training_frame
-from lifecycle.engine.receipts import KEY, Receipt
+from lifecycle.engine.receipts import FORM, KEY, Receipt
 from lifecycle.engine.selection import select
 from lifecycle.errors import DataError, UsageError
 
@@ -37,14 +38,25 @@ def read_receipt(given: str | Path) -> Receipt:
     if not path.is_file():
         raise UsageError(f"there is no file {path}. Name a frame's Parquet file, or its receipt as JSON.")
     if path.suffix == ".json":
-        return Receipt.from_json(path.read_bytes())
+        return _receipt(path, path.read_bytes())
     try:
         found = (pq.read_metadata(path).metadata or {}).get(KEY)
     except pa.ArrowInvalid as error:
         raise UsageError(f"{path} is neither a Parquet file nor a receipt (.json): {error}") from error
     if found is None:
         raise UsageError(f"{path} carries no receipt: it was not written by a frame.")
-    return Receipt.from_json(found)
+    return _receipt(path, found)
+
+
+def _receipt(path: Path, text: bytes) -> Receipt:
+    try:
+        content = json.loads(text)
+    except ValueError as error:
+        raise UsageError(f"{path} holds no receipt, which is JSON: {error}.") from error
+    form = content.get("form") if isinstance(content, dict) else None
+    if form != FORM:
+        raise UsageError(f"{path} holds no receipt of form {FORM}, which this engine reads; its form is {form!r}.")
+    return Receipt(content)
 
 
 def rebuild(connection: Any, receipt: Receipt, *, spine: Any = None) -> Frame:
@@ -56,13 +68,7 @@ def rebuild(connection: Any, receipt: Receipt, *, spine: Any = None) -> Frame:
     first one. Raises DataError that lists all that is gone: other versions, another spine (and which of its
     columns), another outcome.
     """
-    account = receipt["spine"]
-    given = account["reference"] if spine is None else spine
-    if given is None:
-        raise DataError(
-            f"the spine came as a {account['kind']} table of {account['rows']} rows, which the receipt cannot hold. "
-            f"Give it again; its content hash is {account['hash']}."
-        )
+    given = _spine_again(receipt["spine"]) if spine is None else spine
     request = receipt["request"]
     made = training_frame(
         connection,
@@ -72,11 +78,22 @@ def rebuild(connection: Any, receipt: Receipt, *, spine: Any = None) -> Frame:
         watermarks=receipt.watermarks,
         release=receipt["release"],
     )
-    gone = list(_gone(receipt.content, made.receipt.content))
-    if gone:
-        raise DataError("the frame cannot be made again byte for byte: " + "; ".join(gone) + ".")
+    if other := list(_gone(receipt.content, made.receipt.content)):
+        raise DataError("the frame cannot be made again byte for byte: " + "; ".join(other) + ".")
     made.receipt = receipt  # the spine may have come from elsewhere this time
     return made
+
+
+def _spine_again(account: dict[str, Any]) -> str:
+    """Return the path or query by which the spine can be had again; raises DataError where there is none."""
+    given: str | None = account["reference"]
+    if given is None:
+        held = f"a {account['kind']} table of {account['rows']} rows, which the receipt cannot hold"
+    elif account["kind"] == "parquet" and not Path(given).is_file():
+        held = f"the file {given} of {account['rows']} rows, which is not there any more"
+    else:
+        return given
+    raise DataError(f"the spine came as {held}. Give it again; its content hash is {account['hash']}.")
 
 
 def _gone(then: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
@@ -190,7 +207,10 @@ def _same_whatever_holds_it(column: pa.ChunkedArray) -> list[str]:
 def _taken(given: Frame | str | Path) -> _Taken:
     if isinstance(given, Frame):
         return _Taken(given.table, given.receipt)
-    return _Taken(pq.read_table(given), read_receipt(given))
+    receipt = read_receipt(given)
+    if Path(given).suffix == ".json":
+        raise UsageError(f"{given} is a receipt, which holds no cells to compare. Name the frame's Parquet file.")
+    return _Taken(pq.read_table(given), receipt)
 
 
 def _match(a: _Taken, b: _Taken, names: list[str]) -> tuple[list[tuple[int, int]], list[int], list[int]]:
