@@ -12,13 +12,15 @@ import pytest
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
-from lifecycle.definitions import Definitions
+from lifecycle.definitions import Definitions, Field, View
 from lifecycle.engine import merge, settle, training_frame
+from lifecycle.errors import UsageError
 from tests.asof_cases import (
     MIDNIGHT,
     Case,
     answers,
     ask,
+    at,
     cases,
     connect,
     spine_of,
@@ -236,3 +238,54 @@ def test_parts_are_cut_between_keys(monkeypatch):
         assert all((codes[0], codes[-1]) == (first, last) for codes, first, last in parts)
         assert all(before[2] < after[1] for before, after in itertools.pairwise(parts))
     assert len(observations.parts(2)) == 2
+
+
+@pytest.mark.parametrize(
+    ("event", "known", "as_known", "by_event_time"),
+    [
+        ("2024-05-01", "2024-05-01", 1, 1),
+        ("infinity", "2024-05-01", None, None),
+        ("-infinity", "2024-05-01", None, None),
+        ("2024-05-01", "infinity", None, 1),
+        ("2024-05-01", "-infinity", 1, 1),
+    ],
+)
+def test_infinite_times_never_come(event, known, as_known, by_event_time):
+    connection = connect()
+    connection.execute(f"""
+        CREATE TABLE lake.features.rows AS
+        SELECT 'a' AS k, TIMESTAMPTZ '{event}' AS event_timestamp, TIMESTAMPTZ '{known}' AS known_at, 1 AS x""")
+    view = View("view", "features.rows", (("k", "k"),), "event_timestamp", "known_at", (Field("x", "INTEGER"),))
+    spine = pa.table({"k": ["a"], "event_timestamp": pa.array([at(MIDNIGHT + 10**13)], pa.timestamp("us", "UTC"))})
+    for one, mode, value in (
+        (view, "as_known", as_known),
+        (settle(connection, view), "as_known", as_known),
+        (view, "feast", by_event_time),
+    ):
+        assert ask(connection, one, spine, mode).table["x"].to_pylist() == [value]
+
+
+def test_a_time_taken_as_a_feature_is_the_same_however_it_is_asked_for():
+    connection = connect()
+    connection.execute("""
+        CREATE TABLE lake.features.rows AS
+        SELECT 'a' AS k, TIMESTAMP_NS '2024-05-01 00:00:00.000000001' AS event_timestamp,
+            NULL::TIMESTAMP AS known_at""")
+    features = (Field("since", "TIMESTAMP_NS"), Field("known_at", "TIMESTAMP"))
+    mapped = (("since", "event_timestamp"),)
+    view = View("view", "features.rows", (("k", "k"),), "event_timestamp", "known_at", features, columns=mapped)
+    spine = pa.table({"k": ["a"], "event_timestamp": pa.array([at(MIDNIGHT + 10**13)], pa.timestamp("us", "UTC"))})
+    moment = at(1_714_521_600_000_001)
+    for one, mode in ((view, "as_known"), (settle(connection, view), "as_known"), (view, "feast")):
+        table = ask(connection, one, spine, mode).table.select(["since", "known_at"])
+        assert table.to_pylist() == [{"since": moment, "known_at": moment}]
+
+
+def test_a_column_named_as_settling_names_its_own_is_refused():
+    connection = connect()
+    connection.execute("""
+        CREATE TABLE lake.features.rows AS
+        SELECT 'a' AS k, TIMESTAMPTZ '2024-05-01' AS event_timestamp, 1 AS visible_at, 2 AS x""")
+    view = View("view", "features.rows", (("k", "k"),), "event_timestamp", None, (Field("x", "INTEGER"),))
+    with pytest.raises(UsageError, match="'visible_at', a name that settling needs"):
+        settle(connection, replace(view, tie_break=("visible_at",)))

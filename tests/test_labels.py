@@ -184,6 +184,20 @@ def test_a_version_without_known_time_has_been_known_since_ever():
         assert frame.table["outcome"].to_pylist() == [True], kind
 
 
+@pytest.mark.parametrize("event", ["infinity", "-infinity"])
+def test_what_happens_at_no_moment_happens_in_no_horizon(event):
+    connection = connect()
+    write(connection, [])
+    connection.execute(
+        "INSERT INTO lake.features.happened (consumer, event_timestamp, known_from, known_until, status) "
+        f"SELECT 'a', '{event}', make_timestamptz(?), make_timestamptz(?), 'yes'",
+        [MIDNIGHT, MIDNIGHT + 10 * SECOND],
+    )
+    for kind in ("exists", "state_at"):
+        frame = ask(connection, declared(kind, SECOND, 0), [(("a",), MIDNIGHT)], MIDNIGHT + 2 * SECOND)
+        assert frame.table["outcome"].to_pylist() == [False], kind
+
+
 def test_a_label_needs_a_watermark_of_one_of_its_sources():
     connection = connect()
     write(connection, [])

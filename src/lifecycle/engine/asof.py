@@ -11,6 +11,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from lifecycle.engine.settle import FIRST_OF_KEY, KEY_CODE, VISIBLE, facts
 from lifecycle.names import quote, relation
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from lifecycle.definitions import KnownTime
     from lifecycle.engine.merge import Merge, Observations
@@ -201,7 +202,9 @@ class _Unprepared:
         of, view = self.of, self.of.view
         visible = of.visible if self.as_known else of.first
         inner = [f"{quote(key)} AS k{position}" for position, key in enumerate(of.keys)]
-        inner += [f"epoch_us({visible}) AS v", f"epoch_us({of.event}) AS e", *_values(self.selection)]
+        # A time taken as a feature is the one that settled records hold.
+        times = {view.event_timestamp: of.event} | ({view.known_at: of.known} if view.known_at is not None else {})
+        inner += [f"epoch_us({visible}) AS v", f"epoch_us({of.event}) AS e", *_values(self.selection, times)]
         inner += [f"{of.known} AS g0", *(f"{quote(name)} AS g{i}" for i, name in enumerate(view.tie_break, 1))]
         taken = ["c.code", "r.v", *(["r.e"] if visible != of.event else [])]
         taken += ["r.d"] if view.deleted is not None else []
@@ -209,11 +212,17 @@ class _Unprepared:
         on = same_keys(len(of.keys), "r", "c").removesuffix(" AND ") or "true"
         return f"""
             SELECT {", ".join(taken)}
-            FROM (SELECT {", ".join(inner)} FROM {of.relation} WHERE {of.usable}) AS r JOIN codes AS c ON {on}"""
+            FROM (SELECT {", ".join(inner)} FROM {of.relation} WHERE {of.usable} AND isfinite({visible})) AS r
+            JOIN codes AS c ON {on}"""
 
 
-def _values(selection: Selection) -> list[str]:
-    """Return SQL of the tombstone mark as d, where there is one, and of the features as f0, f1, ..."""
+def _values(selection: Selection, made: Mapping[str, str] = MappingProxyType({})) -> list[str]:
+    """
+    Return SQL of the tombstone mark as d, where there is one, and of the features as f0, f1, ...
+
+    made: SQL by column, where the relation's own is not what is meant.
+    """
     view = selection.view
     deleted = [f"{quote(view.deleted)} IS TRUE AS d"] if view.deleted is not None else []
-    return [*deleted, *(f"{quote(view.column_of(one))} AS f{i}" for i, one in enumerate(selection.features))]
+    behind = [view.column_of(one) for one in selection.features]
+    return [*deleted, *(f"{made.get(name, quote(name))} AS f{i}" for i, name in enumerate(behind))]

@@ -119,7 +119,7 @@ class _Versions:
             for name in ("event_timestamp", "known_from", "known_until")
         }
         self.present = " AND ".join(
-            [f"{quote(one)} IS NOT NULL" for one in self.columns] + ["event_timestamp IS NOT NULL"]
+            [f"{quote(one)} IS NOT NULL" for one in self.columns] + [f"{self.at['event_timestamp']} IS NOT NULL"]
         )
 
     def answer(self) -> str:

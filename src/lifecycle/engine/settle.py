@@ -47,8 +47,8 @@ class Facts:
 
     @property
     def usable(self) -> str:
-        """SQL: neither a key nor the event time is NULL."""
-        return " AND ".join([f"{quote(key)} IS NOT NULL" for key in self.keys] + [f"{self.event} IS NOT NULL"])
+        """SQL: no key is NULL, and the event time is a moment, neither NULL nor infinite."""
+        return " AND ".join([f"{quote(key)} IS NOT NULL" for key in self.keys] + [f"isfinite({self.event})"])
 
     @property
     def kept(self) -> list[str]:
@@ -88,8 +88,9 @@ def records(of: Facts, only: str = "") -> str:
 
     only: a further condition on the relation's rows, or nothing.
     """
-    where = f"{of.usable} AND {only}" if only else of.usable
     view = of.view
+    # A row that is known at infinity never becomes known.
+    where = " AND ".join([of.usable, f"isfinite({of.visible})", *([only] if only else [])])
     event, known = quote(view.event_timestamp), quote(view.known_at or view.event_timestamp)
     ties = [f"{quote(one)} NULLS FIRST" for one in view.tie_break]
     order = ", ".join([f"{quote(VISIBLE)}, {event}, {known}", *ties])
@@ -120,7 +121,7 @@ def settle(connection: Any, view: View) -> View:
         return view
     connection.execute("SET TimeZone = 'UTC'")
     of = facts(connection, view)
-    clash = {VISIBLE, KEY_CODE, FIRST_OF_KEY} & {*of.kept, *_time_names(view)}
+    clash = {VISIBLE, KEY_CODE, FIRST_OF_KEY} & {*of.kept, *_time_names(view), *view.tie_break}
     if clash:
         raise UsageError(f"view {view.name!r} has a column {clash.pop()!r}, a name that settling needs. Rename it.")
     name = f"{SCHEMA}.{view.name}"
