@@ -325,6 +325,35 @@ def test_what_cannot_be_explained(lakes):
         explain(connection, DEFINITIONS, {"consumer_id": "a"}, "stats", minute(5))
 
 
+# What the statements of an explanation call things among themselves, and what a relation may well call a column.
+NAMES = ("f", "e", "t", "r", "s", "c", "k", "w", "known", "until", "win", "counts", "place", "nth", "met", "g0", "k0")
+
+
+@pytest.mark.parametrize("name", ["happened", "states"])
+def test_a_relation_may_call_its_columns_as_it_likes(lakes, name):
+    connection, _, _, table = lakes[0]
+    view, feature = {"happened": (EVENTS, "sum_20"), "states": (FREE, "amount")}[name]
+    more = ", ".join(f"'{one}' AS {one}" for one in NAMES)
+    connection.execute(f"CREATE OR REPLACE TABLE lake.features.renamed AS SELECT *, {more} FROM lake.features.{name}")
+    renamed = Definitions((replace(view, relation="features.renamed"),))
+    want = explain_rows(connection, DEFINITIONS, table, f"{view.name}:{feature}")
+    got = explain_rows(connection, renamed, table, f"{view.name}:{feature}")
+    assert got[0].equals(want[0])
+    # Versions that stand in raw.events alone have no such columns.
+    assert got[1].drop_columns(list(NAMES)).equals(want[1])
+    assert all(set(got[1][one].to_pylist()) <= {None, one} for one in NAMES)
+
+
+@pytest.mark.parametrize("column", ["why", "Row", "raw_type", "x_event"])
+def test_a_column_named_as_an_explanations_own_is_refused(lakes, column):
+    connection, _, _, table = lakes[0]
+    connection.execute(
+        f'CREATE OR REPLACE TABLE lake.features.named AS SELECT *, 1 AS "{column}" FROM lake.features.states'
+    )
+    with pytest.raises(UsageError, match=f"features.named has a column '{column}', a name that explanations need"):
+        explain_rows(connection, Definitions((replace(FREE, relation="features.named"),)), table, "free:amount")
+
+
 def test_a_lake_without_raw_events_explains_what_the_relation_holds():
     connection = connect(threads=1)
     fill(connection, versions(random.Random(9)))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 RAW = "raw.events"
 EVENT_ID, CONTENT = "event_id", "content_hash"
-RESERVED = ("row", "why", "fact")
+RESERVED = frozenset(("row", "why", "fact", "raw_type", "raw_payload", "x_event", "x_known"))
 
 
 def key_types(session: Session, definitions: Definitions, feature: str) -> dict[str, str]:
@@ -65,7 +65,7 @@ class _Candidates:
     """
 
     def __init__(self, session: Session, name: str, have: dict[str, str], keys: Sequence[str]) -> None:
-        clash = [one for one in RESERVED if one in have]
+        clash = [one for one in have if one.lower() in RESERVED]
         if clash:
             raise UsageError(f"{name} has a column {clash[0]!r}, a name that explanations need. Rename it.")
         self.session, self.name, self.have, self.keys = session, name, have, keys
@@ -84,7 +84,7 @@ class _Candidates:
         return f"""
             SELECT s.row, epoch_us(s.t) AS t, r.fact, {carried}
             FROM (SELECT row, t{keys} FROM spine) AS s
-            JOIN (SELECT fact, {listed}{ids} FROM (SELECT *, f AS fact FROM {relation(self.name)} AS f)) AS r ON {on}"""
+            JOIN (SELECT fact, {listed}{ids} FROM {relation(self.name)} AS fact) AS r ON {on}"""
 
     def ended(self) -> str:
         """Return SQL of why a version that ended did: its event was withdrawn at that moment, or superseded."""
