@@ -6,6 +6,7 @@ import json
 import math
 import random
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +15,7 @@ from typer.testing import CliRunner
 
 from lifecycle import cli, config
 from lifecycle.cli.pictures import leakage
-from lifecycle.definitions import Definitions, Projection, Service
+from lifecycle.definitions import Definitions, Field, Projection, Service, View
 from lifecycle.engine import audit
 from lifecycle.engine.association import auc
 from lifecycle.errors import UsageError
@@ -194,6 +195,40 @@ def test_a_mistake_alone_changes_only_what_it_can(lake):
     assert audit(connection, DEFINITIONS, table, mistakes=[], **ask).features["changed"].to_pylist() == [0] * 4
     with pytest.raises(UsageError, match="unknown mistake 'todays'"):
         audit(connection, DEFINITIONS, table, mistakes=["todays"], **ask)
+
+
+@pytest.mark.parametrize(
+    ("kind", "known", "naive", "changed", "size"),
+    [
+        ("BIGINT", "9007199254740992", "9007199254740993", True, 1.0),
+        ("BIGINT", "-9223372036854775808", "9223372036854775807", True, 2.0**64),
+        ("BIGINT", "9007199254740993", "9007199254740993", False, None),
+        ("UBIGINT", "18446744073709551615", "18446744073709551614", True, 1.0),
+        ("DECIMAL(30, 2)", "12345678901234567890.12", "12345678901234567890.13", True, 0.0),
+        ("DOUBLE", "1.0", "1.0000000001", False, None),
+        ("DOUBLE", "'inf'", "'inf'", False, None),
+        ("DOUBLE", "'inf'", "1.0", True, math.inf),
+        ("DOUBLE", "'nan'", "'nan'", False, None),
+        ("DOUBLE", "1.0", "NULL", True, None),
+        ("DOUBLE[]", "[1.0, 'nan'::DOUBLE]", "[1.0, 'nan'::DOUBLE]", False, None),
+        ("DOUBLE[]", "[1.0, 'nan'::DOUBLE]", "[2.0, 'nan'::DOUBLE]", True, None),
+        ("TIMESTAMP_NS", "'2024-01-01 00:00:00.000000001'", "'2024-01-01 00:00:00.000000002'", True, 0.0),
+        ("TIMESTAMP", "'2024-01-01'", "'2024-01-02'", True, 86400.0),
+        ("VARCHAR", "'a'", "'A'", True, None),
+    ],
+)
+def test_two_values_are_one_or_differ_by_so_much(kind, known, naive, changed, size):
+    connection = connect(threads=1)
+    connection.execute(f"""
+        CREATE TABLE lake.features.rows AS
+        SELECT 'a' AS k, TIMESTAMPTZ '2024-05-01' AS event_timestamp, TIMESTAMPTZ '2024-05-01' AS known_at,
+            CAST({known} AS {kind}) AS x
+        UNION ALL SELECT 'a', '2024-05-02', '2024-05-09', CAST({naive} AS {kind})""")
+    view = View("view", "features.rows", (("k", "k"),), "event_timestamp", "known_at", (Field("x", kind),))
+    moment = pa.array([datetime(2024, 5, 3, tzinfo=UTC)], pa.timestamp("us", "UTC"))
+    spine = pa.table({"k": ["a"], "event_timestamp": moment})
+    [found] = audit(connection, Definitions((view,)), spine, features=["view"]).features.to_pylist()
+    assert (found["changed"], found["largest_change"]) == (int(changed), size)
 
 
 def test_a_budget_names_the_features_over_it(lake):

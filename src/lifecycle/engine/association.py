@@ -19,7 +19,8 @@ def as_numbers(column: pa.Array) -> Any:
     elif pa.types.is_temporal(kind):
         if not (pa.types.is_timestamp(kind) or pa.types.is_date(kind)):
             return None
-        return column.cast(pa.timestamp("us")).cast(pa.int64()).to_numpy(zero_copy_only=False).astype(np.float64) / 1e6
+        times = column.cast(pa.timestamp("us"), safe=False).cast(pa.int64())  # nanoseconds do not count
+        return times.to_numpy(zero_copy_only=False).astype(np.float64) / 1e6
     elif not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
         return None
     return pc.fill_null(column.cast(pa.float64(), safe=False), np.nan).to_numpy(zero_copy_only=False)

@@ -244,16 +244,31 @@ class _Pair:
 
     def _changes(self) -> tuple[Any, Any]:
         """Return which rows changed, bool[n], and by how much where both are numbers, float64[n]."""
-        missing = [np.asarray(column.is_null()) for column in (self.known, self.naive)]
         known, naive = as_numbers(self.known), as_numbers(self.naive)
-        either = missing[0] != missing[1]
         if known is None or naive is None:
+            # As Python writes them: a list may hold NaN, which is not even itself.
             pairs = zip(self.known.to_pylist(), self.naive.to_pylist(), strict=True)
-            return np.array([one != other for one, other in pairs], np.bool_), np.full(len(either), np.nan)
-        size = np.abs(naive - known)
-        least = SAME * np.maximum(np.abs(naive), np.abs(known)) if pa.types.is_floating(self.known.type) else 0.0
-        spoiled = np.isnan(naive) != np.isnan(known)
-        return either | spoiled | (size > least), size
+            changed = [repr(one) != repr(other) for one, other in pairs]
+            return np.array(changed, np.bool_), np.full(len(changed), np.nan)
+        either = np.asarray(self.known.is_null()) != np.asarray(self.naive.is_null())
+        if pa.types.is_floating(self.known.type):
+            differs = ~np.isclose(known, naive, rtol=SAME, atol=0.0, equal_nan=True)
+        else:
+            differs = np.asarray(pc.fill_null(pc.not_equal(self.known, self.naive), fill_value=False))
+        return either | differs, self._distance(known, naive)
+
+    def _distance(self, known: Any, naive: Any) -> Any:
+        """Return by how much two numbers differ; whole ones exactly, though a double cannot hold them."""
+        if not pa.types.is_integer(self.known.type):
+            with np.errstate(invalid="ignore"):  # from infinity to infinity it is no distance
+                return np.abs(naive - known)
+        ends = [
+            of(self.known, self.naive, skip_nulls=False).cast(pa.uint64(), safe=False)
+            for of in (pc.max_element_wise, pc.min_element_wise)
+        ]
+        # Beyond 63 bits both wrap around, and so does their difference, back to what it is.
+        distance = pc.subtract(*ends).cast(pa.float64(), safe=False)
+        return pc.fill_null(distance, np.nan).to_numpy(zero_copy_only=False)
 
 
 def _projections(
