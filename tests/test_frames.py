@@ -216,6 +216,31 @@ def test_times_of_every_kind_are_taken_and_given_back(connection, times):
     assert frame.table.select(spine.column_names).equals(spine)
 
 
+def test_a_category_is_the_values_it_stands_for(connection):
+    plain = pa.table({
+        "consumer_id": ["a", "a"],
+        "event_timestamp": pa.array([datetime(2024, 5, 2, tzinfo=UTC), datetime(2024, 5, 3, tzinfo=UTC)]),
+        "day": pa.array([date(2024, 5, 3), None]),
+        "amount": [1, 2],
+        "word": ["x", None],
+    })  # fmt: skip
+    coded = pa.table({name: plain[name].dictionary_encode() for name in plain.column_names})
+    within = coded.set_column(4, "word", pa.DictionaryArray.from_arrays([1, 0], [None, "x"]))
+    frames = [training_frame(connection, DEFINITIONS, one, features=["states:limit"]) for one in (plain, coded, within)]
+    assert {frame.receipt["spine"]["hash"] for frame in frames} == {frames[0].receipt["spine"]["hash"]}
+    assert [frame.table["limit"].to_pylist() for frame in frames] == [[2**53 + 1, 2]] * 3
+    assert frames[1].table.select(plain.column_names).equals(coded)
+
+
+def test_a_query_that_fails_on_its_way_leaves_no_file_behind(connection, tmp_path):
+    connection.execute(f"SET temp_directory = '{tmp_path}'")
+    text = """SELECT 'a' AS consumer_id, CAST(IF(i = 300000, 'x', '2024-05-03') AS DATE) AS event_timestamp
+        FROM range(400000) AS t (i)"""
+    with pytest.raises(SpineError, match="the spine's query fails: Conversion Error"):
+        training_frame(connection, DEFINITIONS, text, features=["states:limit"])
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_nanoseconds_of_an_observation_round_down_and_of_a_fact_up(connection):
     connection.execute("""
         CREATE TABLE lake.features.fine AS
@@ -260,6 +285,8 @@ def test_the_only_time_column_is_the_observation_time(connection):
         (lambda _: 3, "cannot be a int"),
         (lambda _: "nowhere.parquet", "neither a Parquet file nor SQL"),
         (lambda _: __file__, "no Parquet file"),
+        (lambda _: "SELECT x FROM features.none", "query fails: Catalog Error(.|\n)*Query: SELECT x FROM"),
+        (lambda _: "SELECT CAST('x' AS DATE) AS event_timestamp", "the spine's query fails: Conversion Error"),
     ],
 )
 def test_a_spine_that_cannot_be_answered_says_why(connection, change, message):

@@ -33,6 +33,8 @@ class ColumnHash:
     def update(self, array: pa.Array) -> None:
         """Feed the next values."""
         nulls, values, extra = self._parts
+        if pa.types.is_dictionary(array.type):
+            array = array.dictionary_decode()
         if array.null_count:
             nulls.update((np.flatnonzero(pc.is_null(array)) + self._rows).astype("<i8").tobytes())
         self._rows += len(array)
@@ -112,22 +114,17 @@ def _kind(dtype: pa.DataType) -> str:
 
 
 def _values(array: pa.Array, kind: str) -> bytes:
-    plain = _plain(array)
     if kind == "date":
-        return np.asarray(plain.cast(pa.date32()).cast(pa.int32()).fill_null(0)).astype("<i4").tobytes()
+        return np.asarray(array.cast(pa.date32()).cast(pa.int32()).fill_null(0)).astype("<i4").tobytes()
     if kind in _WIDTHS:
         dtype, width = _WIDTHS[kind]
-        return np.asarray(plain.cast(dtype).fill_null(0)).astype(width).tobytes()
+        return np.asarray(array.cast(dtype).fill_null(0)).astype(width).tobytes()
     # Lists, structs, decimals, durations: rare in a spine, so their Python form will do.
-    return "".join(f"{value!r}\x1f" for value in plain.to_pylist()).encode()
-
-
-def _plain(array: pa.Array) -> pa.Array:
-    return array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
+    return "".join(f"{value!r}\x1f" for value in array.to_pylist()).encode()
 
 
 def _text(array: pa.Array) -> tuple[bytes, bytes]:
-    plain = _plain(array).cast(pa.large_binary()).fill_null(b"")
+    plain = array.cast(pa.large_binary()).fill_null(b"")
     _, offset_buffer, data = plain.buffers()
     offsets = np.frombuffer(offset_buffer, dtype="<i8", count=len(plain) + 1, offset=plain.offset * 8)
     lengths = np.diff(offsets).astype("<i8").tobytes()

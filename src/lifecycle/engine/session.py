@@ -68,12 +68,13 @@ class Session:
         number, path = tempfile.mkstemp(prefix="spool-", suffix=".arrow", dir=self.spill)
         os.close(number)
         options = pa.ipc.IpcWriteOptions(unify_dictionaries=True)
-        with pa.OSFile(path, "wb") as sink, pa.ipc.new_file(sink, schema, options=options) as writer:
-            for batch in batches:
-                writer.write_batch(batch)
-        table = pa.ipc.open_file(pa.memory_map(path)).read_all()
-        Path(path).unlink()
-        return table
+        try:
+            with pa.OSFile(path, "wb") as sink, pa.ipc.new_file(sink, schema, options=options) as writer:
+                for batch in batches:
+                    writer.write_batch(batch)
+            return pa.ipc.open_file(pa.memory_map(path)).read_all()
+        finally:
+            Path(path).unlink()
 
     def columns(self, name: str) -> dict[str, str]:
         """Return the columns of the lake's relation `schema.table` with DuckDB's names of their types."""

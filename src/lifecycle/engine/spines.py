@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from lifecycle.engine.content import ContentHash
 from lifecycle.engine.session import BATCH_ROWS
 from lifecycle.errors import SpineError
-from lifecycle.lake.connection import ALIAS
+from lifecycle.lake.connection import ALIAS, QUERY_ERRORS
 from lifecycle.names import quote
 
 if TYPE_CHECKING:
@@ -181,6 +181,8 @@ def _of_query(session: Session, sql: str) -> tuple[pa.Schema, Callable[[int], It
     connection.execute(f"USE {quote(ALIAS)}")
     try:
         return _spooled(session, connection.execute(sql).to_arrow_reader(BATCH_ROWS))
+    except QUERY_ERRORS as error:
+        raise SpineError(f"the spine's query fails: {error}\nQuery: {sql}") from error
     finally:
         connection.execute(f"USE {quote(database)}.{quote(schema)}")
 
@@ -230,7 +232,7 @@ def _refuse_repeated(names: Sequence[Any]) -> None:
 
 
 def _empty(schema: pa.Schema) -> pa.RecordBatch:
-    return pa.RecordBatch.from_pylist([], schema=schema)
+    return pa.RecordBatch.from_arrays([pa.nulls(0, one.type) for one in schema], schema=schema)
 
 
 def _batches_of(table: pa.Table) -> Callable[[int], Iterator[pa.RecordBatch]]:

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from lifecycle.config import LakeSettings
 
 ALIAS = "lake"
+# What a query raises: once rows flow as Arrow, DuckDB's errors come as Arrow's, which are OSErrors.
+QUERY_ERRORS: tuple[type[Exception], ...] = (duckdb.Error, OSError)
 
 
 def extension_path(name: str) -> Path:
