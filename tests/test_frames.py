@@ -415,6 +415,24 @@ def test_a_sample_keeps_rows_by_key_and_says_their_weight():
         sample(table, "bad", {False: 0.5}, keys=["consumer_id"])
 
 
+@pytest.mark.parametrize("held", [pa.date32(), pa.timestamp("s"), pa.timestamp("ns", "Europe/Berlin")])
+def test_a_sample_is_the_same_whatever_holds_the_times(held):
+    days = pa.array([date(1969, 12, 1) + timedelta(days=day) for day in range(60)])
+    table = pa.table({"k": range(60), "bad": [True] * 60, "event_timestamp": days.cast(pa.timestamp("us", "UTC"))})
+    other = table.set_column(2, "event_timestamp", days.cast(pa.timestamp("s")).cast(held))
+    kept, again = (sample(one, "bad", {True: 0.5}, keys=["k"])["k"].to_pylist() for one in (table, other))
+    assert kept == again
+    assert 0 < len(kept) < 60
+
+
+def test_a_sample_names_a_column_that_is_not_there():
+    table = pa.table({"consumer_id": ["a"], "bad": [True], "event_timestamp": [NOON]})
+    with pytest.raises(UsageError, match=r"column of the table to sample 'bda'\. Did you mean 'bad'"):
+        sample(table, "bda", {True: 0.5}, keys=["consumer_id"])
+    with pytest.raises(UsageError, match=r"column of the table to sample 'consumer'\. Did you mean 'consumer_id'"):
+        sample(table, "bad", {True: 0.5}, keys=["consumer"])
+
+
 def test_a_split_leaves_an_embargo_before_each_cut():
     days = [NOON + timedelta(days=day) for day in range(10)]
     table = pa.table({"event_timestamp": days, "day": range(10)})

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from lifecycle.engine.settle import facts
 from lifecycle.engine.spines import TIME, observation_times, time_column
-from lifecycle.errors import UsageError
+from lifecycle.errors import UsageError, unknown
 from lifecycle.names import literal, quote, quote_all, relation
 from lifecycle.times import MICROSECOND, iso, to_microseconds
 
@@ -107,6 +107,9 @@ def sample(table: pa.Table, by: str, rates: Mapping[Any, float], *, keys: Sequen
     keys: columns that, with the time column, decide by a hash whether a row stays: the same row stays in every
     sample of the same seed, whatever else is in the table. weight is 1 / probability.
     """
+    for name in (by, *keys):
+        if name not in table.column_names:
+            raise unknown("column of the table to sample", name, table.column_names)
     if WEIGHT in table.column_names:
         raise UsageError(f"the table already has a column {WEIGHT!r}. Rename it before sampling.")
     for value, rate in rates.items():
@@ -131,11 +134,7 @@ def split(table: pa.Table, *, validation: datetime, test: datetime, embargo: tim
     """
     if to_microseconds(validation) >= to_microseconds(test):
         raise UsageError(f"validation begins at {iso(validation)}, not before test at {iso(test)}.")
-    name = time_column(table.schema)
-    t = np.concatenate(
-        [np.asarray(observation_times(part, name).cast(pa.int64())) for part in table[name].chunks]
-        or [np.array([], np.int64)]
-    )
+    t = _observed(table)
     first, second, gap = to_microseconds(validation), to_microseconds(test), embargo // MICROSECOND
     parts = {
         "train": t < first - gap,
@@ -147,14 +146,19 @@ def split(table: pa.Table, *, validation: datetime, test: datetime, embargo: tim
 
 def _uniform(table: pa.Table, keys: Sequence[str], seed: int) -> np.ndarray[Any, Any]:
     """Return a number in [0, 1) per row, from a hash of seed, time and keys: the same on every machine."""
-    name = time_column(table.schema)
-    times = pc.cast(table[name], pa.timestamp("us", table[name].type.tz), safe=False).cast(pa.int64())
-    parts = [times, *(table[key] for key in keys)]
+    parts = [pa.chunked_array([_observed(table)]), *(table[key] for key in keys)]
     text = [pc.fill_null(part.cast(pa.string()), "").combine_chunks() for part in parts]
     joined = pc.binary_join_element_wise(str(seed), *text, "\x1f")
     hashes = b"".join(hashlib.blake2b(one.encode(), digest_size=8).digest() for one in joined.to_pylist())
     # 53 bits are what a double holds exactly.
     return (np.frombuffer(hashes, "<u8") >> 11) / 2.0**53
+
+
+def _observed(table: pa.Table) -> np.ndarray[Any, Any]:
+    """Return the rows' observation times in microseconds."""
+    name = time_column(table.schema)
+    parts = [np.asarray(observation_times(part, name).cast(pa.int64())) for part in table[name].chunks]
+    return np.concatenate(parts or [np.array([], np.int64)])
 
 
 def _between(at: str, start: datetime | None, end: datetime | None) -> list[str]:
