@@ -28,7 +28,7 @@ from lifecycle.errors import UsageError
 from lifecycle.feast_plugin.apply import apply
 from lifecycle.feast_plugin.compile import compile_repo, load_labels
 from lifecycle.feast_plugin.online_store import place_of
-from lifecycle.feast_plugin.repo import load_repo_config
+from lifecycle.feast_plugin.repo import load_repo_config, on_path
 from lifecycle.lake import Lake, Ledger
 from lifecycle.pipeline import materialize as pipeline
 from lifecycle.project import Project
@@ -183,6 +183,25 @@ def test_a_repo_that_python_cannot_read_is_refused(settings, release, tmp_path):
 def test_a_missing_labels_module_is_refused(settings):
     with pytest.raises(UsageError, match="LABELS"):
         load_labels(replace(settings, labels="tests.no_such_module"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        # A kind that is none would be judged as `absent`.
+        ([{"kind": "exist"}], r"unknown kind of label 'disputed' 'exist'\. Did you mean 'exists'"),
+        ([{"horizon_us": -1}], "'disputed' has horizon_us=-1 and maturity_us=0, and would be judged before its time"),
+        ([{"maturity_us": -1}], "maturity_us=-1, and would be judged before its time"),
+        ([{}, {"kind": "absent"}], "'changed_labels' has disputed more than once"),
+    ],
+)
+def test_labels_that_make_no_sense_are_refused(settings, tmp_path, changes, message):
+    (tmp_path / "changed_labels.py").write_text(
+        "from dataclasses import replace\nfrom tests.feast_labels import LABELS as kept\n"
+        f"LABELS = tuple(replace(kept[0], **one) for one in {changes})\n"
+    )
+    with on_path(tmp_path), pytest.raises(UsageError, match=message):
+        load_labels(replace(settings, labels="changed_labels"))
 
 
 def test_everything_generated_follows_the_home(settings):

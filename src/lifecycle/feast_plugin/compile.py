@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import importlib
 import sys
-from typing import TYPE_CHECKING, Any
+from collections import Counter
+from typing import TYPE_CHECKING, Any, get_args
 
 from feast.feature_view import DUMMY_ENTITY_NAME
 
-from lifecycle.definitions import Definitions, Field, Label, OnDemand, Projection, Service, View
+from lifecycle.definitions import Definitions, Field, Label, LabelKind, OnDemand, Projection, Service, View
 from lifecycle.errors import UsageError, unknown
 from lifecycle.feast_plugin.on_demand import compiled, input_types
 from lifecycle.feast_plugin.repo import load_repo_config, on_path, parse
@@ -60,7 +61,22 @@ def load_labels(settings: Settings) -> tuple[Label, ...]:
                 f"[labels] module = {settings.labels!r} in lifecycle.toml has no LABELS: {error}. "
                 "Write a module with LABELS = () in it, or name the one that has them."
             ) from error
+    twice = [name for name, times in Counter(label.name for label in labels).items() if times > 1]
+    if twice:
+        raise UsageError(f"LABELS of {settings.labels!r} has {', '.join(twice)} more than once. Rename all but one.")
+    for label in labels:
+        _refuse_senseless(label)
     return tuple(sorted(labels, key=lambda label: str(label.name)))
+
+
+def _refuse_senseless(label: Label) -> None:
+    if label.kind not in get_args(LabelKind):
+        raise unknown(f"kind of label {label.name!r}", label.kind, get_args(LabelKind))
+    if label.horizon_us < 0 or label.maturity_us < 0:
+        raise UsageError(
+            f"label {label.name!r} has horizon_us={label.horizon_us} and maturity_us={label.maturity_us}, and would be "
+            "judged before its time. Both are microseconds, 0 or more."
+        )
 
 
 def view_of(
