@@ -234,6 +234,16 @@ def test_through_sql_by_event_time_only(lake):
     assert table["spend"] == [2700, 2600, 2700, None, None, 3200]
 
 
+def test_filters_that_differ_in_case_alone_are_two(lake):
+    windows = (
+        Window("ok", "count", where="status = 'ok'"), Window("shouted", "count", where="status = 'OK'"),
+        Window("eur", "count", bucket=("currency", "eur")), Window("cried", "count", bucket=("currency", "EUR")),
+        Window("either", "count", where="status IN ('ok', 'OK')"),
+    )  # fmt: skip
+    table = window_features(lake, VIEW, f"{SPINE} WHERE row = 3", windows=windows).to_pylist()
+    assert table == [{"row": 3, "ok": 1, "shouted": 0, "eur": 3, "cried": 0, "either": 1}]
+
+
 def test_an_empty_spine_has_no_rows(lake):
     table = window_features(lake, VIEW, f"{SPINE} WHERE false")
     assert table.num_rows == 0

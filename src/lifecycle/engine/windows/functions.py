@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
+from zlib import crc32
 
 import numpy as np
 import pyarrow as pa
@@ -176,4 +177,6 @@ def mask_column(window: Window) -> str | None:
     parts = [f"where {window.where}"] if window.where else []
     if window.bucket:
         parts.append(f"{window.bucket[0]} is {window.bucket[1]}")
-    return " and ".join(parts) or None
+    name = " and ".join(parts)
+    # SQL takes names that differ in case alone for one.
+    return (name if name == name.lower() else f"{name} #{crc32(name.encode()):08x}") or None
