@@ -161,6 +161,25 @@ def test_a_view_over_a_missing_relation_is_refused(settings, release, tmp_path):
         compiled(replace(settings, feature_repo=repo))
 
 
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        ('profile[["contry"]]', r"unknown feature of view 'consumer_profile', wanted by service .* 'contry'\. Did you"),
+        (
+            "FeatureView(name='consumer_profil', source=profile.batch_source)",
+            "unknown view of service.*'consumer_profil'",
+        ),
+    ],
+)
+def test_a_service_of_what_is_not_there_is_refused(settings, release, tmp_path, wanted, message):  # noqa: ARG001
+    repo = tmp_path / "feature_repo"
+    shutil.copytree(settings.feature_repo, repo)
+    text = (repo / "services.py").read_text().replace("import FeatureService", "import FeatureService, FeatureView")
+    (repo / "services.py").write_text(text + f"\nwrong = FeatureService(name='wrong', features=[{wanted}])\n")
+    with pytest.raises(UsageError, match=message):
+        compiled(replace(settings, feature_repo=repo))
+
+
 def test_a_view_of_an_entity_that_no_file_declares_is_refused(settings, release, tmp_path):  # noqa: ARG001
     repo = tmp_path / "feature_repo"
     shutil.copytree(settings.feature_repo, repo)

@@ -203,7 +203,13 @@ def _compile_service(service: FeatureService, features: Mapping[str, tuple[str, 
     for projection in service.feature_view_projections:
         if projection.name in on_demand:
             continue
+        if projection.name not in features:
+            raise unknown(f"view of service {service.name!r}", projection.name, [*features, *on_demand])
         wanted = tuple(field.name for field in projection.features) or tuple(projection.desired_features)
+        for name in wanted:
+            if name not in features[projection.name]:
+                who = f"feature of view {projection.name!r}, wanted by service {service.name!r},"
+                raise unknown(who, name, features[projection.name])
         projections.append(
             Projection(
                 view=projection.name,
