@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
 
@@ -323,6 +324,19 @@ def test_what_cannot_be_explained(lakes):
         explain(connection, DEFINITIONS, {"consumer_id": "a"}, "states", minute(5))
     with pytest.raises(UsageError, match=r"unknown label 'stats'"):
         explain(connection, DEFINITIONS, {"consumer_id": "a"}, "stats", minute(5))
+
+
+def test_values_and_rows_are_of_one_reading_of_the_spine(lakes):
+    connection, _, _, table = lakes[0]
+    want = explain_rows(connection, DEFINITIONS, table, "events:count_None")
+    got = explain_rows(connection, DEFINITIONS, table.to_reader(), "events:count_None")
+    assert [one.equals(other) for one, other in zip(got, want, strict=True)] == [True, True]
+    shuffled = "SELECT consumer AS consumer_id, event_timestamp FROM features.happened ORDER BY random()"
+    values, rows = explain_rows(connection, DEFINITIONS, shuffled, "events:count_None")
+    used = Counter(
+        row for row, why in zip(rows["row"].to_pylist(), rows["why"].to_pylist(), strict=True) if why == "used"
+    )
+    assert values["value"].to_pylist() == [used[row] for row in range(values.num_rows)]
 
 
 # What the statements of an explanation call things among themselves, and what a relation may well call a column.

@@ -158,14 +158,15 @@ def explain_rows(
     asked: dict[str, Any] = {"known_time": mode, "watermarks": watermarks}
     if label is None:
         frame = training_frame(connection, definitions, spine, features=[feature], **asked).table
-        values = pa.table({"value": frame.columns[-1]})
+        made = {"value": frame.columns[-1]}
     else:
         frame = training_frame(
             connection, definitions, spine, features=[], label=feature, keep_immature=True, **asked
         ).table
-        values = pa.table({"value": frame.columns[-2], "status": frame.columns[-1]})
+        made = {"value": frame.columns[-2], "status": frame.columns[-1]}
     session = Session(connection)
-    given = open_spine(session, spine)
+    # The rows as the frame had them: a stream is read once, and a query may come in another order the next time.
+    given = open_spine(session, frame.select(frame.column_names[: -len(made)]))
     spine_keys = list(_keys_of(definitions, feature))
     given.load(session, spine_keys)
     if label is not None:
@@ -173,7 +174,7 @@ def explain_rows(
     else:
         [selection] = select(definitions, [feature]).selections
         query = explain_sql.view_rows(session, selection, spine_keys, mode)
-    return values, session.stream(query).read_all()
+    return pa.table(made), session.stream(query).read_all()
 
 
 def _keys_of(definitions: Definitions, feature: str) -> tuple[str, ...]:
