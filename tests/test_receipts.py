@@ -118,6 +118,15 @@ def test_what_is_gone_is_named(connection):
         rebuild(connection, receipt)
 
 
+def test_a_release_of_the_same_number_in_another_lake_is_another_one(connection):
+    frame = ask(connection)
+    assert rebuild(connection, frame.receipt, watermarks=WATERMARKS).table.equals(frame.table)
+    with pytest.raises(
+        DataError, match=r"release 1 is another one now.*'2024-05-11T00.*now does up to.*'2024-05-12T00"
+    ):
+        rebuild(connection, frame.receipt, watermarks={"feed": START + timedelta(days=11)})
+
+
 def test_a_file_without_a_receipt_is_refused(tmp_path):
     pd.DataFrame({"a": [1]}).to_parquet(tmp_path / "bare.parquet")
     with pytest.raises(UsageError, match="carries no receipt"):

@@ -241,7 +241,9 @@ class Project:
         from lifecycle.engine import Receipt, read_receipt, rebuild
 
         about = receipt if isinstance(receipt, Receipt) else read_receipt(receipt)
-        return rebuild(self.lake.connect(self.release(about["release"]).snapshot), about, spine=spine)
+        chosen = self.release(about["release"])
+        watermarks = None if about["release"] is None else chosen.watermarks
+        return rebuild(self.lake.connect(chosen.snapshot), about, spine=spine, watermarks=watermarks)
 
     def online_features(
         self,

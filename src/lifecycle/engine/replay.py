@@ -12,12 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lifecycle.engine.frames import Frame, training_frame
-from lifecycle.engine.receipts import FORM, KEY, Receipt
+from lifecycle.engine.receipts import FORM, KEY, Receipt, write_times
 from lifecycle.engine.selection import select
 from lifecycle.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
+    from datetime import datetime
 
     from lifecycle.definitions import Label, View
     from lifecycle.engine.selection import Wanted
@@ -59,15 +60,23 @@ def _receipt(path: Path, text: bytes) -> Receipt:
     return Receipt(content)
 
 
-def rebuild(connection: Any, receipt: Receipt, *, spine: Any = None) -> Frame:
+def rebuild(
+    connection: Any, receipt: Receipt, *, spine: Any = None, watermarks: Mapping[str, datetime] | None = None
+) -> Frame:
     """
     Compute a receipt's frame again on `connection`, which shows the release that the receipt names.
 
     spine: the spine again, where the receipt does not know how to get it (it came as a table in memory); by
-    default the Parquet file or query that the receipt names. The frame's Parquet file has the same bytes as the
-    first one. Raises DataError that lists all that is gone: other versions, another spine (and which of its
+    default the Parquet file or query that the receipt names. watermarks: those of the release that now bears the
+    receipt's number; None takes it for the same one. The frame's Parquet file has the same bytes as the first one.
+    Raises DataError that lists all that is gone: the release, other versions, another spine (and which of its
     columns), another outcome.
     """
+    if watermarks is not None and write_times(watermarks) != receipt["watermarks"]:
+        raise DataError(
+            f"release {receipt['release']} is another one now, of a lake made anew: it held all facts up to "
+            f"{receipt['watermarks']}, and now does up to {write_times(watermarks)}. The frame cannot be made again."
+        )
     given = _spine_again(receipt["spine"]) if spine is None else spine
     request = receipt["request"]
     made = training_frame(
