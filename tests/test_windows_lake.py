@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from lifecycle import config
-from lifecycle.definitions import Definitions, Field, View
+from lifecycle.definitions import Definitions, Field, View, Window
 from lifecycle.engine import asof, training_frame
 from lifecycle.lake import Lake
 from lifecycle.names import relation
@@ -156,3 +156,18 @@ def test_working_through_the_keys_in_parts_changes_no_row(lake, events, spine, s
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(asof, "ANSWER_BYTES", size)
         assert same(whole, values(lake, view, spine))
+
+
+@pytest.mark.parametrize(
+    ("rows", "windows", "parts"),
+    [
+        (1_000_000, [Window("n", "count")], 1),
+        (1_000_000, [Window("n", "count")] * 17, 2),
+        (1_000_000, [Window("n", "approx_quantile", "x", parameter=0.5)] * 17, 2),
+        # 200,000 lists of 100 values, three times: a gigabyte, if all were answered at once.
+        (200_000, [Window("x", "last_k", "x", parameter=100)] * 3, 4),
+        (10**9, [Window("x", "last_k", "x", parameter=100)], 256),
+    ],
+)
+def test_what_is_answered_at_once_stays_small(rows, windows, parts):
+    assert asof.parts_of(rows, windows) == parts

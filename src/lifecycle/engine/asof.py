@@ -25,7 +25,7 @@ from lifecycle.names import quote, relation
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from lifecycle.definitions import KnownTime
+    from lifecycle.definitions import KnownTime, Window
     from lifecycle.engine.merge import Merge, Observations
     from lifecycle.engine.selection import Selection
     from lifecycle.engine.settle import Facts
@@ -92,7 +92,7 @@ def _windows(session: Session, selection: Selection, of: Facts, spine: str, know
     by_name = {one.name: one for one in view.windows}
     wanted = [by_name[view.feature(name).name] for name in selection.features]
     rows = session.value(f"SELECT count(*) FROM ({spine})")
-    parts = min(rows * len(wanted) * CELL_BYTES // ANSWER_BYTES + 1, MOST_PARTS) if of.keys else 1
+    parts = parts_of(rows, wanted) if of.keys else 1
     hashed = f"hash({', '.join(f'k{position}' for position in range(len(of.keys)))})"
 
     def answer(part: int) -> pa.Table:
@@ -102,6 +102,12 @@ def _windows(session: Session, selection: Selection, of: Facts, spine: str, know
     first = answer(0)
     rest = (batch for part in range(1, parts) for batch in answer(part).to_batches())
     return session.spool(first.schema, chain(first.to_batches(), rest))
+
+
+def parts_of(rows: int, windows: Sequence[Window]) -> int:
+    """Return in how many parts of the keys to answer so many rows; a list counts for each value that it may hold."""
+    values = sum(int(one.parameter or 1) if one.function == "last_k" else 1 for one in windows)
+    return min(rows * values * CELL_BYTES // ANSWER_BYTES + 1, MOST_PARTS)
 
 
 def _states(session: Session, selection: Selection, of: Facts, spine: str, known_time: KnownTime) -> pa.Table:
