@@ -130,6 +130,13 @@ def test_columns_of_nulls_alone_and_narrow_numbers_are_cast():
     assert add(pa.table({"given": pa.array([3], pa.int8())}), [wanted])["twofold__twice"].to_pylist() == [6]
 
 
+@pytest.mark.parametrize("given", [["x"], [1.5], [{"a": 1}], [[1]]])
+def test_an_input_that_its_type_cannot_hold_is_named(given):
+    wanted = Computed(view(), ("twice",), ("twice",), (("x", "given", "BIGINT"),))
+    with pytest.raises(DataError, match="on-demand view 'twofold' reads 'x' as BIGINT: "):
+        add(pa.table({"given": given}), [wanted])
+
+
 @pytest.mark.parametrize(
     ("made", "error", "message"),
     [

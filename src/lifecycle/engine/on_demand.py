@@ -152,7 +152,7 @@ def _input(one: Computed, table: pa.Table, name: str, column: str) -> Any:
     wanted = arrow_type(dtype, f"input {name!r} of on-demand view {one.view.name!r}")
     try:
         return found if found.type == wanted else found.cast(wanted)
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise DataError(f"on-demand view {one.view.name!r} reads {name!r} as {dtype}: {error}.") from error
 
 
