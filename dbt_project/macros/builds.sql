@@ -11,7 +11,7 @@ and a transaction for each model, which asks for itself.
 {%- endmacro %}
 
 {% macro in_one_transaction() %}
-    {{ return(execute and run_query("select getvariable('one_transaction')").rows[0][0] is true) }}
+    {{ return(env_var("LIFECYCLE_DBT_ONE_TRANSACTION", "") == "true") }}
 {% endmacro %}
 
 {#- Run before all models. Records that others have followed are dropped when there are many. -#}
@@ -20,13 +20,13 @@ and a transaction for each model, which asks for itself.
     delete from {{ builds() }}
     where (select count(*) from {{ builds() }}) > 10000
         and (model, snapshot) not in (select (model, max(snapshot)) from {{ builds() }} group by model);
+    {{ ask_the_lake() if in_one_transaction() }}
 {%- endmacro %}
 
 {#- Run after all models: what they noted down goes into the lake at once. After an error there is nothing to keep. -#}
 {% macro keep_records(results) -%}
     {%- set errors = results | selectattr("status", "equalto", "error") | list if execute else [] -%}
     {%- if not errors and in_one_transaction() -%}
-    {{ ask_the_lake() }}
     insert into {{ builds() }} from new_records;
     {%- endif -%}
 {%- endmacro %}
@@ -57,7 +57,7 @@ share a transaction}.
 -#}
 {% macro model_standing() %}
     {%- set shared = in_one_transaction() -%}
-    {%- if not shared or not run_query("select getvariable('lake_was_asked')").rows[0][0] -%}
+    {%- if not shared -%}
         {%- do run_query(ask_the_lake()) -%}
     {%- endif -%}
     {%- set found = run_query(standing_query()).rows[0] -%}
@@ -123,7 +123,6 @@ created or dropped by "schema.name" too.
     create temporary table if not exists kept_changes (name varchar);
     create temporary table if not exists changed_now (table_name varchar, kind varchar);
     create temporary table if not exists new_records (model varchar, snapshot bigint, code varchar);
-    set variable lake_was_asked = true;
 {% endmacro %}
 
 {% macro standing_query() %}

@@ -115,7 +115,7 @@ counts as (
 waits as (
     select
         {{ key | join(", ") }},
-        unnest(['before', 'entry']) as origin,
+        unnest([false, true]) as from_entry,
         unnest([before_at, entered_at]) as origin_at,
         coalesce(reached_at, censored_at) as end_at,
         reached_at is not null as happened
@@ -126,7 +126,7 @@ waits as (
 durations as (
     select
         {{ key | join(", ") }},
-        origin,
+        from_entry,
         greatest({{ seconds_between("origin_at", "end_at") }}, 0) as seconds,
         happened
     from waits
@@ -134,15 +134,15 @@ durations as (
 ),
 
 survival as (
-    {{ kaplan_meier("durations", key + ["origin"]) | indent(4) }}
+    {{ kaplan_meier("durations", key + ["from_entry"]) | indent(4) }}
 ),
 
 medians as (
     select
         {{ key | join(", ") }}
-        {%- for origin in ["before", "entry"] %},
-        {{ median_seconds() }} filter (where origin = '{{ origin }}') as median_seconds_from_{{ origin }},
-        {{ km_median_seconds() }} filter (where origin = '{{ origin }}') as km_median_seconds_from_{{ origin }}
+        {%- for origin, from in {"before": "not from_entry", "entry": "from_entry"}.items() %},
+        {{ median_seconds() }} filter (where {{ from }}) as median_seconds_from_{{ origin }},
+        {{ km_median_seconds() }} filter (where {{ from }}) as km_median_seconds_from_{{ origin }}
         {%- endfor %}
     from survival
     group by {{ key | join(", ") }}

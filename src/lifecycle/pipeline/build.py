@@ -78,8 +78,10 @@ def run_dbt(
         if event.info.name == "LogModelResult":
             progress(event.data.node_info.node_relation.relation_name.replace('"', "").removeprefix("lake."))
 
-    session = one_transaction() if command in _WRITING else nullcontext()
-    with _environment(_variables(settings, lake)), _quiet():
+    shared = command in _WRITING
+    session = one_transaction() if shared else nullcontext()
+    variables = _variables(settings, lake) | {"LIFECYCLE_DBT_ONE_TRANSACTION": str(shared).lower()}
+    with _environment(variables), _quiet():
         try:
             with session as held:
                 outcome = dbtRunner(callbacks=[listen]).invoke([*quiet, *command.split(), *places, *arguments])

@@ -33,7 +33,6 @@ class OneTransaction:
         """Return the handle that all nodes share; the first call begins the transaction on a cursor of `begin`."""
         if self._handle is None:
             cursor = begin()
-            cursor.execute("SET VARIABLE one_transaction = true")
             cursor.execute("BEGIN")
             self._handle = _Handle(cursor)
         return self._handle
