@@ -12,6 +12,7 @@ VELOCITY = ("1h", "24h", "7d", "30d", "90d")
 SLOW = ("7d", "30d", "90d")
 CREDIT = ("30d", "90d", "365d")
 CHARGES = "features.charge_events"
+CHARGE_ID = "charge_id"  # several events may tell of one charge
 SUCCEEDED = "status = 'succeeded'"
 
 
@@ -37,6 +38,7 @@ def velocity(prefix: str) -> list[WindowAggregation]:
 consumer_charges = LifecycleSource(
     name="consumer_charges",
     relation=CHARGES,
+    event_id=CHARGE_ID,
     aggregations=[
         WindowAggregation("charges", "count", windows=VELOCITY),
         WindowAggregation("failure_rate", "rate", "failed", windows=VELOCITY),
@@ -49,6 +51,7 @@ consumer_charges = LifecycleSource(
 consumer_spend = LifecycleSource(
     name="consumer_spend",
     relation=CHARGES,
+    event_id=CHARGE_ID,
     money={"amount": "currency"},
     field_mapping={"currency": "charge_currency"},
     aggregations=[*spend(""), WindowAggregation("std_charge", "std", "amount", windows=("90d",), where=SUCCEEDED)],
@@ -56,14 +59,16 @@ consumer_spend = LifecycleSource(
 card_spend = LifecycleSource(
     name="card_spend",
     relation=CHARGES,
+    event_id=CHARGE_ID,
     money={"amount": "currency"},
     field_mapping={"currency": "charge_currency"},
     aggregations=spend("card_"),
 )
-card_charges = LifecycleSource(name="card_charges", relation=CHARGES, aggregations=velocity("card"))
+card_charges = LifecycleSource(name="card_charges", relation=CHARGES, event_id=CHARGE_ID, aggregations=velocity("card"))
 device_charges = LifecycleSource(
     name="device_charges",
     relation=CHARGES,
+    event_id=CHARGE_ID,
     aggregations=[
         *velocity("device"),
         WindowAggregation("device_cards", "count_distinct", "card_hash", windows=VELOCITY),
@@ -72,6 +77,7 @@ device_charges = LifecycleSource(
 ip_charges = LifecycleSource(
     name="ip_charges",
     relation=CHARGES,
+    event_id=CHARGE_ID,
     aggregations=[
         *velocity("ip"),
         WindowAggregation("ip_cards", "count_distinct", "card_hash", windows=VELOCITY),
@@ -81,6 +87,7 @@ ip_charges = LifecycleSource(
 consumer_recent_charges = LifecycleSource(
     name="consumer_recent_charges",
     relation=CHARGES,
+    event_id=CHARGE_ID,
     aggregations=[
         WindowAggregation(
             "recent_charge",
@@ -125,6 +132,7 @@ device_logins = LifecycleSource(
 consumer_disputes = LifecycleSource(
     name="consumer_disputes",
     relation="features.dispute_events",
+    event_id="dispute_id",
     aggregations=[
         WindowAggregation("disputes", "count", windows=("30d", "90d", "all")),
         WindowAggregation("fraud_disputes", "count", windows=("30d", "90d", "all"), where="reason = 'fraudulent'"),
@@ -133,11 +141,13 @@ consumer_disputes = LifecycleSource(
 card_disputes = LifecycleSource(
     name="card_disputes",
     relation="features.dispute_events",
+    event_id="dispute_id",
     aggregations=[WindowAggregation("card_disputes", "count", windows=("30d", "90d", "all"))],
 )
 consumer_refunds = LifecycleSource(
     name="consumer_refunds",
     relation="features.refund_events",
+    event_id="refund_id",
     aggregations=[WindowAggregation("refunds", "count", windows=SLOW)],
 )
 consumer_credit_applications = LifecycleSource(

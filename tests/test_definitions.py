@@ -54,6 +54,7 @@ VIEWS = tuples(
         online=st.booleans(),
         settled=st.none() | TEXT,
         tags=PAIRS,
+        event_id=tuples(TEXT),
     )
 )
 PROJECTIONS = tuples(st.builds(Projection, TEXT, tuples(TEXT), st.none() | TEXT, PAIRS))

@@ -87,11 +87,12 @@ def test_a_source_comes_back_from_its_proto():
         WindowAggregation("median", "approx_quantile", "share", windows=("1h", "all"), parameter=0.5),
         WindowAggregation("seen", "count", bucket="status", values=("a", "b"), windows=("30d",)),
         history_cap=50,
+        event_id=("event_id", "status"),
     )
     back = LifecycleSource.from_proto(made.to_proto())
     assert back == made
     assert (back.windows, back.history_cap, back.money) == (made.windows, 50, MONEY)
-    assert back.created_timestamp_column == "known_from"
+    assert (back.created_timestamp_column, back.event_id) == ("known_from", ("event_id", "status"))
     assert back != source(WindowAggregation("spend", "sum", "amount", windows=("7d",)))
 
 
@@ -134,6 +135,26 @@ def test_a_view_carries_windows_cap_and_the_tie_break():
     expiring = FeatureView(name="charges", entities=[entity], source=given, ttl=timedelta(days=1))
     with pytest.raises(UsageError, match="ttl"):
         view_of(expiring, "features.events", COLUMNS, ("consumer_id",), ("n_7d",))
+
+
+@pytest.mark.parametrize(
+    ("declared", "columns", "event_id"),
+    [
+        (None, COLUMNS, ("event_id",)),
+        (None, {"event_timestamp": "TIMESTAMPTZ"}, ()),
+        ("status", COLUMNS, ("status",)),
+        (("status", "event_id"), COLUMNS, ("status", "event_id")),
+        ((), COLUMNS, ()),
+    ],
+)
+def test_what_tells_events_apart(declared, columns, event_id):
+    given = source(WindowAggregation("n", "count", windows=("7d",)), event_id=declared)
+    assert given.event_id_in(columns) == event_id
+    if columns is COLUMNS:
+        feast_view = FeatureView(name="charges", source=given)
+        assert view_of(feast_view, "features.events", COLUMNS, (), ("n_7d",)).event_id == event_id
+    with pytest.raises(UsageError, match="unknown column of features"):
+        source(WindowAggregation("n", "count"), event_id="no_such").validate_columns(COLUMNS)
 
 
 @pytest.mark.parametrize(

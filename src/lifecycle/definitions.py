@@ -18,6 +18,8 @@ KnownTime = Literal["as_known", "feast"]
 AtT = Literal["include", "exclude"]
 LabelKind = Literal["exists", "absent", "state_at"]
 TIE_BREAK = ("sequence", "event_id", "content_hash")
+EVENT_ID = "event_id"
+SOURCES_TAG = "sources"
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ class View:
     known_at: None when the source states no known time: then each row is known at its event time.
     tie_break: columns of the relation that decide between rows equal in event and known time.
     deleted: a boolean column marking tombstones. settled: the relation prepared at release, if any.
+    event_id: columns of a window view's relation that tell its events apart, equal in all versions of one event.
     """
 
     name: str
@@ -82,6 +85,7 @@ class View:
     online: bool = True
     settled: str | None = None
     tags: tuple[tuple[str, str], ...] = ()
+    event_id: tuple[str, ...] = ()
 
     def feature(self, name: str) -> Field:
         """Return the feature called `name`."""
@@ -89,6 +93,12 @@ class View:
             if known.name == name:
                 return known
         raise unknown(f"feature of view {self.name!r}", name, (f.name for f in self.features))
+
+    @property
+    def sources(self) -> frozenset[str]:
+        """The sources whose watermarks decide up to when the view is complete (its tag `sources`); none means all."""
+        named = dict(self.tags).get(SOURCES_TAG, "").split(",")
+        return frozenset(part.strip() for part in named if part.strip())
 
     def column_of(self, feature: str) -> str:
         """Return the relation's column behind a feature (Feast's field mapping)."""

@@ -47,7 +47,6 @@ if TYPE_CHECKING:
 
 
 KNOWN_TIMES = ("as_known", "feast")
-SOURCES_TAG = "sources"
 
 
 @dataclass(frozen=True)
@@ -345,8 +344,8 @@ def _not_final(session: Session, wanted: Wanted, watermarks: Mapping[str, dateti
     """Count rows later than the watermarks of the views' sources (all sources, where a view names none)."""
     if not watermarks:
         return None
-    named = [dict(one.view.tags).get(SOURCES_TAG, "") for one in wanted.selections]
-    sources = {part.strip() for tag in named for part in tag.split(",")} if all(named) else set(watermarks)
+    named = [one.view.sources for one in wanted.selections]
+    sources = set().union(*named) if all(named) else set(watermarks)
     until = min((at for source, at in watermarks.items() if source in sources), default=None)
     if until is None:
         return None

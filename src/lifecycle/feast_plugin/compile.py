@@ -154,6 +154,7 @@ def _window_view(
         tie_break=source.tie_break_in(columns),
         windows=tuple(window for window in source.windows if window.name in set(features)),
         history_cap=source.history_cap,
+        event_id=source.event_id_in(columns),
         online=feature_view.online,
         tags=tuple(sorted(feature_view.tags.items())),
     )

@@ -15,7 +15,7 @@ from feast.data_source import DataSource
 from feast.protos.feast.core.DataSource_pb2 import DataSource as DataSourceProto
 from feast.saved_dataset import SavedDatasetStorage
 
-from lifecycle.definitions import TIE_BREAK, AtT
+from lifecycle.definitions import EVENT_ID, TIE_BREAK, AtT
 from lifecycle.errors import UsageError, unknown
 from lifecycle.feast_plugin.aggregations import WindowAggregation, declared, from_json, to_json
 from lifecycle.feast_plugin.value_types import value_type
@@ -52,7 +52,9 @@ class LifecycleSource(DataSource):
     at: read the served release, or the lake's head (for what no release holds, such as saved data sets).
     aggregations: Feast's `Aggregation` or `WindowAggregation`. money: the currency column by column of money (None:
     a whole number that is no money); sums and the like over two currencies are an error. history_cap: take only
-    the newest so many events of a key, in frames and online alike.
+    the newest so many events of a key, in frames and online alike. event_id: the column, or columns, that are equal
+    in all versions of one event and in no other's, by which a pushed event is known again; None means `event_id`,
+    where the relation has it, () that pushed events have no id.
     Raises UsageError for an aggregation that makes no sense.
     """
 
@@ -70,6 +72,7 @@ class LifecycleSource(DataSource):
         aggregations: Sequence[Aggregation | WindowAggregation] = (),
         money: Mapping[str, str | None] | None = None,
         history_cap: int | None = None,
+        event_id: str | tuple[str, ...] | None = None,
         field_mapping: dict[str, str] | None = None,
         description: str = "",
         tags: dict[str, str] | None = None,
@@ -104,6 +107,7 @@ class LifecycleSource(DataSource):
             )
         if self.aggregations and self.created_timestamp_column:
             self._refuse_other_known_time()
+        self.event_id = (event_id,) if isinstance(event_id, str) else event_id
         self.windows = windows_of(self)
 
     @property
@@ -124,6 +128,10 @@ class LifecycleSource(DataSource):
     def tie_break_in(self, columns: Mapping[str, str]) -> tuple[str, ...]:
         """Return the tie-break columns, given the relation's columns."""
         return tuple(c for c in TIE_BREAK if c in columns) if self.tie_break is None else self.tie_break
+
+    def event_id_in(self, columns: Mapping[str, str]) -> tuple[str, ...]:
+        """Return the columns that tell events apart, given the relation's columns."""
+        return tuple(c for c in (EVENT_ID,) if c in columns) if self.event_id is None else self.event_id
 
     def deleted_in(self, columns: Mapping[str, str]) -> str | None:
         """Return the tombstone column, given the relation's columns, or None where it has none."""
@@ -162,6 +170,7 @@ class LifecycleSource(DataSource):
         """Raise UsageError unless `columns` has every column that this source names, aggregations aside."""
         back = {mapped: column for column, mapped in self.field_mapping.items()}
         named = [self.timestamp_field, self.created_timestamp_column, *(self.tie_break or ()), self.deleted]
+        named += self.event_id or ()
         for name in filter(None, named):
             if back.get(name, name) not in columns:
                 raise unknown(f"column of {self.relation}, named by source {self.name!r},", name, columns)
@@ -179,7 +188,7 @@ class LifecycleSource(DataSource):
     def from_proto(data_source: Any) -> LifecycleSource:
         """Read what `to_proto` wrote."""
         options = json.loads(data_source.custom_options.configuration)
-        tie_break = options["tie_break"]
+        tie_break, event_id = options["tie_break"], options.get("event_id")
         return LifecycleSource(
             name=data_source.name,
             relation=options["relation"],
@@ -192,6 +201,7 @@ class LifecycleSource(DataSource):
             aggregations=from_json(options.get("aggregations", ())),
             money=options.get("money"),
             history_cap=options.get("history_cap"),
+            event_id=None if event_id is None else tuple(event_id),
             field_mapping=dict(data_source.field_mapping),
             description=data_source.description,
             tags=dict(data_source.tags),
@@ -217,7 +227,7 @@ class LifecycleSource(DataSource):
         options = {name: getattr(self, name) for name in names}
         if self.aggregations:
             options |= {"aggregations": to_json(self.aggregations), "money": self.money}
-            options["history_cap"] = self.history_cap
+            options |= {"history_cap": self.history_cap, "event_id": self.event_id}
         return json.dumps(options, sort_keys=True).encode()
 
     def __eq__(self, other: object) -> bool:

@@ -95,12 +95,13 @@ class EventQuery:
             )
         self.inputs = sorted(inputs - set(RESERVED))
 
-    def versions(self, source: str) -> tuple[str, list[Any]]:
+    def versions(self, source: str, also: Sequence[str] = ()) -> tuple[str, list[Any]]:
         """
         Return SQL and parameters of every version in `source` (a relation in SQL).
 
         Columns: window_k0, window_k1, ... (keys), event_timestamp, known_from and known_until where there are any, the
-        windows' inputs, their filters, window_tie0, ... (the tie-break, where a window depends on it).
+        windows' inputs, their filters, window_tie0, ... (the tie-break, where a window depends on it). also: SQL of
+        further columns, with their names.
         """
         parameters: list[Any] = []
         listed = [f"{quote(key)} AS window_k{i}" for i, key in enumerate(self.keys)]
@@ -112,6 +113,7 @@ class EventQuery:
             listed.append(f"{sql} AS {quote(name)}")
             parameters += values
         listed += [f"{quote(name)} AS window_tie{i}" for i, name in enumerate(self.ties)]
+        listed += also
         return f"SELECT {', '.join(listed)} FROM {source}", parameters
 
     @property
