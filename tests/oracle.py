@@ -7,6 +7,8 @@ A row of a view:   {"key": tuple, "event": int, "known": int | None, "tie": tupl
 A version of an event: {"key": tuple, "event": int, "known_from": int, "known_until": int | None, "tie": tuple,
                         "holds": bool}, where `holds` is the label's condition.
 An event of a window:   a version without `holds`; known_from may be None (since ever), and its columns stand beside.
+A telling of an event:  an event of a window without known times, but with its "id", when it was "told", its "content"
+                        and whether it is "retracted".
 A key with a None in it matches nothing; a None in a tie-break is smaller than any value.
 """
 
@@ -56,6 +58,19 @@ def label(versions, key, t, *, kind, horizon, maturity, watermark):
         return state is not None and state["holds"], "mature"
     exists = any(version["holds"] and t < version["event"] <= t + horizon for version in in_force)
     return exists if kind == "exists" else not exists, "mature"
+
+
+def settled(tellings):
+    """Return the versions that tellings amount to, in the order they came: a content told again is a repeat."""
+    firsts = {}
+    for one in tellings:
+        firsts.setdefault((one["id"], one["content"]), one)
+    versions = []
+    for one in firsts.values():
+        later = [o["told"] for o in firsts.values() if o["id"] == one["id"] and o["told"] > one["told"]]
+        if not one["retracted"]:
+            versions.append(one | {"known_from": one["told"], "known_until": min(later, default=None)})
+    return versions
 
 
 def window(events, key, t, function, column=None, width=None, where=None, parameter=None, as_known=True, cap=None):

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from lifecycle.definitions import View
 
 FORMAT = 1
+EVENTS_FORMAT = 3  # of a window view's entries
 DELETED = 1
 BIAS = 2**63
 ENTRY = struct.Struct(">BHI8s")
@@ -159,10 +160,11 @@ class Codec:
 
     def check(self, entry: bytes) -> None:
         """Raise PlatformError unless this codec's schema wrote the entry."""
-        if entry[0] != FORMAT or entry[SCHEMA] != self.schema:
+        known = EVENTS_FORMAT if self.view.windows else FORMAT
+        if entry[0] != known or entry[SCHEMA] != self.schema:
             raise PlatformError(
                 f"a row of view {self.view.name!r} in the online store has format {entry[0]} and schema "
-                f"{entry[SCHEMA].hex()}; this reader knows format {FORMAT} and schema {self.schema.hex()}. Read with "
+                f"{entry[SCHEMA].hex()}; this reader knows format {known} and schema {self.schema.hex()}. Read with "
                 "the definitions the store was filled from, or materialize again."
             )
 
@@ -190,7 +192,7 @@ def schema_hash(view: View) -> bytes:
     features = [(field.name, field.dtype) for field in view.features]
     text = repr((FORMAT, view.name, view.join_keys, keys, features, view.at_t))
     if view.windows:
-        text += repr((view.windows, view.history_cap))
+        text += repr((EVENTS_FORMAT, view.windows, view.history_cap, view.event_id))
     return hashlib.sha256(text.encode()).digest()[:8]
 
 

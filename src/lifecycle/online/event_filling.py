@@ -1,8 +1,9 @@
 """
 Filling a window view: each key's events of a release, with what was pushed since kept beside them.
 
-A release's events take the place of those a key had; a pushed event stays until a release is filled whose time is
-later than when it became known, for that release has it.
+A release's events take the place of those a key had. A pushed event stays until a release has it, or until it can be
+awaited no longer (`versions.awaited`), whether or not the release changed its key: the store notes which keys have
+pushed events.
 """
 
 from __future__ import annotations
@@ -16,19 +17,19 @@ import pyarrow as pa
 
 from lifecycle.engine.session import columns
 from lifecycle.engine.windows.prepare import EventQuery
-from lifecycle.errors import UsageError
 from lifecycle.names import quote, relation
-from lifecycle.online.backend import CLOCK
-from lifecycle.online.events import EventCodec
+from lifecycle.online.events import EVENT_COLUMN, EventCodec
 from lifecycle.online.filling import BATCH_ROWS, Progress, progress_key
-from lifecycle.online.store import Clock, moved
+from lifecycle.online.pushing import add_events, event_number
+from lifecycle.online.store import PUSHED
+from lifecycle.online.versions import awaited, remembered, taken
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from lifecycle.definitions import View
     from lifecycle.online.backend import Changes, Found
-    from lifecycle.online.events import Lot
+    from lifecycle.online.lots import Lot
+    from lifecycle.online.pushing import Told
     from lifecycle.online.store import OnlineStore, Space
 
 CHANGED = "changed_keys"
@@ -38,7 +39,11 @@ Lots = list[tuple[bytes, "Lot"]]
 
 @dataclass
 class EventFilling:
-    """One window view's way from a release into a space; the counterpart of `Filling`."""
+    """
+    One window view's way from a release into a space; the counterpart of `Filling`.
+
+    at: the release's time. complete: up to when the release has all facts of the view. Both in microseconds.
+    """
 
     store: OnlineStore
     connection: Any
@@ -46,6 +51,7 @@ class EventFilling:
     space: Space
     release: int
     at: int
+    complete: int
     said: Callable[[str], None]
 
     @cached_property
@@ -69,7 +75,7 @@ class EventFilling:
                 items = [(key, self._entry(lot)) for key, lot in fresh]
                 records = [(record, msgspec.msgpack.encode(progress))]
                 if not self.store.backend.load(items, records):
-                    self._replace(fresh, records)
+                    self._replace(fresh, records, self.at)
                 self.said(f"{self.space.view}: {progress.keys:,} keys")
             self._carry(serving)
             progress = Progress(progress.last, progress.keys, complete=True)
@@ -80,67 +86,79 @@ class EventFilling:
         """Write the keys whose events differ from those of an earlier snapshot; return their number."""
         floor = min(self.at, self.store.clock().floor)
         changed = self._find_changed(snapshot)
-        count = 0
+        there: set[bytes] = set()
         for lots in _together(self._lots(floor, changed=True)):
-            self._replace(lots, [])
-            count += len(lots)
-            self.said(f"{self.space.view}: {count:,} changed keys")
-        self._replace_erased(changed)
-        return count
+            self._replace(lots, [], floor)
+            there |= {key for key, _ in lots}
+            self.said(f"{self.space.view}: {len(there):,} changed keys")
+        gone = [(key, self.codec.nothing) for key in changed if key not in there]
+        for start in range(0, len(gone), _KEYS_AT_ONCE):
+            self._replace(gone[start : start + _KEYS_AT_ONCE], [], floor)
+        return len(there)
 
     def _entry(self, lot: Lot) -> bytes:
         return self.codec.encode(lot, self.space.epoch, self.release)
 
-    def _replace(self, lots: Lots, records: list[tuple[bytes, bytes]]) -> None:
-        """Put these events in the place of those the keys have, but for what was pushed since."""
+    def _replace(self, lots: Lots, records: list[tuple[bytes, bytes]], floor: int) -> None:
+        """Put these events in the place of those the keys have, but for what was pushed and is still awaited."""
 
         def decide(found: Found) -> Changes:
             made: Changes = []
+            notes: Changes = []
             for (key, lot), old in zip(lots, found, strict=True):
                 whole = lot
                 if old is not None and self.codec.origin(old)[0]:
-                    whole = lot.with_(self.codec.decode_lot(old).since(self.at))
-                made.append((key, self._entry(whole) if len(whole.times) else None))
-            return [*made, *records]
+                    whole = self._with_awaited(lot, self.codec.decode_lot(old), floor)
+                    if not whole.pushed.any():
+                        notes.append((PUSHED + key, None))
+                made.append((key, self._entry(whole) if len(whole) or len(whole.past) else None))
+            return [*made, *notes, *records]
 
         self.store.backend.change([key for key, _ in lots], decide)
 
+    def _with_awaited(self, lot: Lot, old: Lot, floor: int) -> Lot:
+        told = awaited(old, lot, self.complete)
+        if not len(told) and not len(lot):
+            return lot
+        return self.codec.trimmed(remembered(taken(lot, told), old.past), floor)
+
     def _carry(self, serving: Space | None) -> None:
-        """Take what was pushed after the release's time over from the served space."""
+        """Take what was pushed and is still awaited over from the served space."""
         if serving is None or serving.schema != self.space.schema:
             return
-        found: Lots = []
-        for key, entry in self.store.backend.scan(serving.prefix):
-            if self.codec.origin(entry)[0]:
-                pushed = self.codec.decode_lot(entry).since(self.at)
-                if len(pushed.times):
-                    found.append((self.space.prefix + key[len(serving.prefix) :], pushed))
-        for start in range(0, len(found), _KEYS_AT_ONCE):
-            add_events(self.store, self.codec, self.space, self.release, found[start : start + _KEYS_AT_ONCE])
+        noted = list(self.store.backend.scan(PUSHED + serving.prefix))
+        for start in range(0, len(noted), _KEYS_AT_ONCE):
+            labels = {key.removeprefix(PUSHED): label for key, label in noted[start : start + _KEYS_AT_ONCE]}
+            told: Told = {}
+            for (key, label), entry in zip(labels.items(), self.store.backend.read(list(labels)), strict=True):
+                if entry is not None:
+                    moved = self.space.prefix + key[len(serving.prefix) :]
+                    told[moved] = (label, [self.codec.decode_lot(entry)])
+            add_events(self.store, self.codec, self.space, told, fresh=self._awaited)
+
+    def _awaited(self, held: Lot, old: Lot) -> Lot:
+        return awaited(old, held, self.complete)
 
     def _query(self) -> EventQuery:
         view = self.codec.view
         return EventQuery(view, view.windows, columns(self.connection, view.relation), "as_known")
 
-    def _versions(self, query: EventQuery, snapshot: int | None = None) -> tuple[str, list[Any]]:
+    def _versions(self, query: EventQuery, also: Sequence[str], snapshot: int | None = None) -> tuple[str, list[Any]]:
         pinned = f" AT (VERSION => {int(snapshot)})" if snapshot is not None else ""
-        return query.versions(relation(self.codec.view.relation) + pinned)
+        return query.versions(relation(self.codec.view.relation) + pinned, also)
 
     def _lots(self, floor: int, *, changed: bool = False) -> Iterator[tuple[bytes, Lot]]:
         """Return each key's events that a read from `floor` (microseconds) on may need, in key order."""
         query = self._query()
-        source, parameters = self._versions(query)
+        ids = [f"{event_number(self.codec.view)} AS {EVENT_COLUMN}"] if self.codec.view.event_id else []
+        source, parameters = self._versions(query, ids)
         names = [f"window_k{i}" for i in range(len(query.keys))]
         kept = " AND ".join(f"{name} IS NOT NULL" for name in names) or "true"
         only = f" SEMI JOIN {CHANGED} USING ({', '.join(names)})" if changed and names else ""
         statement = f"SELECT * FROM ({source}) AS e{only} WHERE {kept} "
         statement += f"ORDER BY {', '.join([*self._sorted(names), *query.order])}"
-        yield from by_key(
-            self._cursor.execute(statement, parameters).to_arrow_reader(BATCH_ROWS),
-            self.codec,
-            self.space.prefix,
-            floor,
-        )
+        batches = self._cursor.execute(statement, parameters).to_arrow_reader(BATCH_ROWS)
+        yield from self.codec.by_key(batches, self.space.prefix, floor)
 
     def _sorted(self, names: Sequence[str]) -> list[str]:
         types = [field.dtype for field in self.codec.view.keys]
@@ -151,10 +169,11 @@ class EventFilling:
         ]
 
     def _find_changed(self, snapshot: int) -> list[bytes]:
-        """Write the keys whose events differ into a temporary table; return them as the store has them."""
+        """Write the keys whose events differ, or were pushed, into a temporary table; return them as the store does."""
         query = self._query()
-        new, parameters = self._versions(query)
-        old, _ = self._versions(query, snapshot)
+        ids = [f"{quote(name)} AS window_id{i}" for i, name in enumerate(self.codec.view.event_id)]
+        new, parameters = self._versions(query, ids)
+        old, _ = self._versions(query, ids, snapshot)
         names = [f"window_k{i}" for i in range(len(query.keys))]
         listed = ", ".join(names) or "true AS any"
         kept = " AND ".join(f"{name} IS NOT NULL" for name in names) or "true"
@@ -163,127 +182,25 @@ class EventFilling:
             f"((({new}) EXCEPT ALL ({old})) UNION ALL (({old}) EXCEPT ALL ({new}))) WHERE {kept}",
             parameters * 4,
         )
+        pushed = self._add_pushed()
         table = self._cursor.execute(f"FROM {CHANGED}").to_arrow_table().combine_chunks()
         keys = [table.column(name).combine_chunks() for name in names]
-        return self.codec.keys.encode(keys, self.space.prefix, min(len(table), 1) if not names else len(table))
+        changed = self.codec.keys.encode(keys, self.space.prefix, min(len(table), 1) if not names else len(table))
+        return list(dict.fromkeys([*changed, *pushed]))
 
-    def _replace_erased(self, changed: list[bytes]) -> None:
-        """Take away the events of changed keys that the release has none of, but for what was pushed since."""
-        there = {key for key, _ in self._lots(self.at, changed=True)}
-        gone = [key for key in changed if key not in there]
-        empty = self.codec.lot(self._no_events())
-        for start in range(0, len(gone), _KEYS_AT_ONCE):
-            self._replace([(key, empty) for key in gone[start : start + _KEYS_AT_ONCE]], [])
-
-    def _no_events(self) -> pa.Table:
-        source, parameters = self._versions(self._query())
-        return self._cursor.execute(f"SELECT * FROM ({source}) LIMIT 0", parameters).to_arrow_table()
-
-
-def by_key(
-    batches: Any, codec: EventCodec, prefix: bytes, floor: int, *, pushed: int | None = None
-) -> Iterator[tuple[bytes, Lot]]:
-    """Return each key's events from batches sorted by key, without those that no read from `floor` on needs."""
-    held: tuple[bytes, Lot] | None = None
-    for batch in batches:
-        keys = [batch.column(f"window_k{i}") for i in range(len(codec.view.join_keys))]
-        encoded = codec.keys.encode([_plain(key) for key in keys], prefix, batch.num_rows)
-        lot = codec.lot(batch, pushed=pushed)
-        start = 0
-        for end in range(1, len(encoded) + 1):
-            if end < len(encoded) and encoded[end] == encoded[start]:
-                continue
-            one = (encoded[start], lot.take(slice(start, end)))
-            if held is not None and held[0] == one[0]:
-                one = (one[0], held[1].with_(one[1]))
-            elif held is not None:
-                yield from _needed(held, codec, floor)
-            held, start = one, end
-    if held is not None:
-        yield from _needed(held, codec, floor)
-
-
-def add_events(
-    store: OnlineStore,
-    codec: EventCodec,
-    space: Space,
-    release: int,
-    lots: Lots,
-    *,
-    at: int | None = None,
-    version: int | None = None,
-) -> bool:
-    """
-    Merge events into what keys have, and move the high-water mark up to `at`.
-
-    version: the catalog's, by which the space was chosen; False, and nothing written, if it has changed.
-    """
-    done = True
-
-    def decide(found: Found) -> Changes:
-        nonlocal done
-        clock = Clock.from_bytes(found[-1])
-        done = version is None or clock.version == version
-        if not done:
-            return []
-        made: Changes = []
-        for (key, lot), old in zip(lots, found, strict=False):
-            whole, number = lot, release
-            if old is not None:
-                known = codec.decode_lot(old)
-                number = codec.origin(old)[1]
-                whole = codec.trimmed(known, clock.floor).with_(lot)
-            made.append((key, codec.encode(whole, space.epoch, number)))
-        return [*made, *moved(clock, at)]
-
-    store.backend.change([*(key for key, _ in lots), CLOCK], decide)
-    return done
-
-
-def push_events(store: OnlineStore, connection: Any, view: View, events: pa.Table, at: int) -> int:
-    """
-    Write events of a window view's relation as known from `at` (microseconds) on; return how many.
-
-    connection: DuckDB, which works out the windows' filters by the same SQL as for a release. events: the relation's
-    columns that the view reads; its known times are left out. They can be read when this returns. Push each event
-    once: the store keeps no ids, so an event pushed again, or one that the served release has, counts again until the
-    next release is filled in, and amendments and retractions come with a release. Raises UsageError for a view
-    without windows, or one that the store does not hold.
-    """
-    if not view.windows:
-        raise UsageError(f"view {view.name!r} has no windows: its rows are written with `put`.")
-    codec = EventCodec(view)
-    events = events.drop_columns([name for name in ("known_from", "known_until") if name in events.column_names])
-    connection.register("pushed_events", events)
-    try:
-        described = connection.execute("SELECT column_name, column_type FROM (DESCRIBE pushed_events)").fetchall()
-        query = EventQuery(view, view.windows, dict(described), "as_known")
-        source, parameters = query.versions("pushed_events")
-        names = [quote(f"window_k{i}") for i in range(len(query.keys))]
-        kept = " AND ".join(f"{name} IS NOT NULL" for name in names) or "true"
-        order = ", ".join([*names, *query.order])
-        table = connection.execute(f"SELECT * FROM ({source}) WHERE {kept} ORDER BY {order}", parameters)
-        batches = table.to_arrow_table().combine_chunks().to_batches()
-    finally:
-        connection.unregister("pushed_events")
-    written = False
-    while not written:
-        version, catalog = store.catalog()
-        serving = store.serving(view, codec.schema, catalog)
-        loading = catalog.of(view.name).loading
-        spaces = [serving, *([loading] if loading is not None and loading.schema == serving.schema else [])]
-        for space in spaces:
-            lots = list(by_key(batches, codec, space.prefix, -(2**62), pushed=at))
-            written = add_events(store, codec, space, 0, lots, at=at, version=version)
-            if not written:
-                break
-    return sum(batch.num_rows for batch in batches)
-
-
-def _needed(one: tuple[bytes, Lot], codec: EventCodec, floor: int) -> Iterator[tuple[bytes, Lot]]:
-    lot = codec.trimmed(one[1], floor)
-    if len(lot.times):
-        yield one[0], lot
+    def _add_pushed(self) -> list[bytes]:
+        """Add the keys that have pushed events to the changed ones, and return them."""
+        noted = list(self.store.backend.scan(PUSHED + self.space.prefix))
+        if noted:
+            labels = [msgspec.msgpack.decode(label, type=list[str]) for _, label in noted]
+            table = pa.table({"label": pa.array(labels, pa.list_(pa.string()))})
+            types = [field.dtype for field in self.codec.keys.fields]
+            values = [f"TRY_CAST(label[{at}] AS {dtype})" for at, dtype in enumerate(types, 1)] or ["true"]
+            self._cursor.register("noted_keys", table)
+            listed = f"SELECT DISTINCT {', '.join(values)} FROM noted_keys"
+            self._cursor.execute(f"INSERT INTO {CHANGED} SELECT * FROM ({listed}) WHERE COLUMNS(*) IS NOT NULL")
+            self._cursor.unregister("noted_keys")
+        return [key.removeprefix(PUSHED) for key, _ in noted]
 
 
 def _together(lots: Iterator[tuple[bytes, Lot]]) -> Iterator[Lots]:
@@ -295,7 +212,3 @@ def _together(lots: Iterator[tuple[bytes, Lot]]) -> Iterator[Lots]:
             held = []
     if held:
         yield held
-
-
-def _plain(column: Any) -> Any:
-    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column

@@ -2,9 +2,10 @@
 A key's recent events as one entry, from which windows are evaluated when they are read.
 
     entry   format, 0, epoch, schema hash; number of events, what is there, which columns hold fractions, which hold
-            NULLs, release, 0; then columns, one after another, in the kernel's order of events
+            NULLs, release, number of past versions; then columns, one after another, in the kernel's order of events
     columns event times; known_from and known_until, where a version is not known at its own time for good; numbers;
-            ids; then a byte an event: pushed, present, filters; then the values that are no numbers, as MessagePack
+            ids; 64 bits of hash of each event's id, where the view has one; then a byte an event: pushed, present,
+            filters; then the values that are no numbers, as MessagePack; then four numbers for each past version
 
 Which columns there are follows from the view. Numbers and times are int64 or float64, little end first, aligned.
 """
@@ -12,7 +13,7 @@ Which columns there are follows from the view. Numbers and times are int64 or fl
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -24,21 +25,22 @@ import pyarrow.compute as pc
 from lifecycle.engine.windows.functions import mask_column
 from lifecycle.engine.windows.schedule import ALWAYS, FOREVER
 from lifecycle.engine.windows.single import Events
-from lifecycle.online.codec import ENTRY, schema_hash
+from lifecycle.online.codec import ENTRY, EVENTS_FORMAT, schema_hash
 from lifecycle.online.keys import KeyCodec
 from lifecycle.online.kinds import kind_of
+from lifecycle.online.lots import NEW, RELEASED, RETRACTING, TIME, Lot
 from lifecycle.times import EPOCH
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator
 
     from lifecycle.definitions import View
 
-FORMAT = 2
 HEAD = struct.Struct("<6I")
 START = 40  # behind both heads and a byte of padding
 HEAD_AT = START - HEAD.size
-KNOWN_FROM, KNOWN_UNTIL, PUSHED = 1, 2, 4
+KNOWN_FROM, KNOWN_UNTIL, PUSHED, IDENTIFIED = 1, 2, 4, 8
+EVENT_COLUMN, RETRACTED_COLUMN = "window_event", "window_retracted"
 _NUMERIC = {
     "BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "FLOAT", "DOUBLE",
     "DATE", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE",
@@ -59,73 +61,6 @@ _CONVERTED: dict[str, Callable[[Any], Any]] = {
 def converter(dtype: str) -> Callable[[Any], Any] | None:
     """Return what makes a value of DuckDB's type `dtype` from a number, None where the number is the value."""
     return _CONVERTED.get(dtype)
-
-
-@dataclass(frozen=True)
-class Lot:
-    """
-    Events as arrays of one length, in the kernel's order.
-
-    times, known_from, known_until: int64 microseconds. pushed: uint8. numbers, ids, present, masks: in the codec's
-    order of names. texts: lists of Python values.
-    """
-
-    times: Any
-    known_from: Any
-    known_until: Any
-    pushed: Any
-    numbers: Sequence[Any]
-    ids: Sequence[Any]
-    present: Sequence[Any]
-    masks: Sequence[Any]
-    texts: Sequence[list[Any]]
-
-    def take(self, chosen: Any) -> Lot:
-        """Return the events of a slice."""
-        return Lot(
-            self.times[chosen],
-            self.known_from[chosen],
-            self.known_until[chosen],
-            self.pushed[chosen],
-            [one[chosen] for one in self.numbers],
-            [one[chosen] for one in self.ids],
-            [one[chosen] for one in self.present],
-            [one[chosen] for one in self.masks],
-            [one[chosen] for one in self.texts],
-        )
-
-    def with_(self, other: Lot) -> Lot:
-        """Return these events and others, in order of time and of when they became known."""
-        times = np.concatenate([self.times, other.times])
-        known = np.concatenate([self.known_from, other.known_from])
-        order = np.lexsort((known, times))
-
-        def both(mine: Sequence[Any], others: Sequence[Any]) -> list[Any]:
-            return [np.concatenate(pair)[order] for pair in zip(mine, others, strict=True)]
-
-        places = order.tolist()
-        return Lot(
-            times[order],
-            known[order],
-            np.concatenate([self.known_until, other.known_until])[order],
-            np.concatenate([self.pushed, other.pushed])[order],
-            both(self.numbers, other.numbers),
-            both(self.ids, other.ids),
-            both(self.present, other.present),
-            both(self.masks, other.masks),
-            [[(a + b)[at] for at in places] for a, b in zip(self.texts, other.texts, strict=True)],
-        )
-
-    def since(self, known_after: int) -> Lot:
-        """Return the pushed events that became known after a time."""
-        return _chosen(self, (self.pushed != 0) & (self.known_from > known_after))
-
-
-def _chosen(lot: Lot, chosen: Any) -> Lot:
-    """Return the events where `chosen` is true."""
-    places = np.flatnonzero(chosen).tolist() if lot.texts else []
-    texts = [[one[at] for at in places] for one in lot.texts]
-    return replace(lot.take(chosen) if not lot.texts else replace(lot, texts=()).take(chosen), texts=texts)
 
 
 class EventCodec:
@@ -153,12 +88,18 @@ class EventCodec:
         self._decode = [kind_of(f"{texts[column]}[]", f"column {column!r}").unpack for column in self.texts]
         lengths = [one.window_us for one in view.windows]
         self.reach = None if None in lengths else max(one for one in lengths if one is not None)
+        whole, flags = np.empty(0, np.int64), np.empty(0, np.uint8)
+        texts_of_none: list[list[Any]] = [[] for _ in self.texts]
+        numbers, ids = [whole] * len(self.numbers), [whole] * len(self.ids)
+        present, masks = [flags] * len(self.present), [flags] * len(self.masks)
+        self.nothing = Lot(whole, whole, whole, flags, whole, numbers, ids, present, masks, texts_of_none)
 
     def lot(self, batch: pa.RecordBatch | pa.Table, *, pushed: int | None = None) -> Lot:
         """
         Return a batch of `EventQuery.versions` as arrays.
 
-        pushed: microseconds at which all of them become known, for pushed events.
+        Further columns: EVENT_COLUMN, the events' ids as int64; RETRACTED_COLUMN, whether a pushed row retracts its
+        event. pushed: microseconds at which all of them become known, for pushed events.
         """
         names = set(batch.schema.names)
         times = _numbers(batch.column("event_timestamp"))
@@ -173,7 +114,8 @@ class EventCodec:
             times,
             known_from,
             known_until,
-            np.full(count, pushed is not None, np.uint8),
+            self._said(batch, pushed=pushed is not None),
+            _numbers(batch.column(EVENT_COLUMN)) if EVENT_COLUMN in names else np.zeros(count, np.int64),
             [_numbers(batch.column(name)) for name in self.numbers],
             [_identities(batch.column(name)) for name in self.ids],
             [_flags(batch.column(name).is_valid()) for name in self.present],
@@ -181,24 +123,62 @@ class EventCodec:
             [batch.column(name).to_pylist() for name in self.texts],
         )
 
+    def encoded(self, batch: pa.RecordBatch, prefix: bytes) -> list[bytes]:
+        """Return the store's key of each row of a batch."""
+        keys = [_single(batch.column(f"window_k{i}")) for i in range(len(self.view.join_keys))]
+        return self.keys.encode(keys, prefix, batch.num_rows)
+
+    def by_key(
+        self, batches: Iterable[pa.RecordBatch], prefix: bytes, floor: int, *, pushed: int | None = None
+    ) -> Iterator[tuple[bytes, Lot]]:
+        """Return each key's events from batches sorted by key, without those that no read from `floor` on needs."""
+        held: tuple[bytes, Lot] | None = None
+        for batch in batches:
+            keys = self.encoded(batch, prefix)
+            lot = self.lot(batch, pushed=pushed)
+            start = 0
+            for end in range(1, len(keys) + 1):
+                if end < len(keys) and keys[end] == keys[start]:
+                    continue
+                one = (keys[start], lot.take(slice(start, end)))
+                if held is not None and held[0] == one[0]:
+                    one = (one[0], held[1].with_(one[1]))
+                elif held is not None:
+                    yield from self._needed(held, floor)
+                held, start = one, end
+        if held is not None:
+            yield from self._needed(held, floor)
+
+    def _needed(self, one: tuple[bytes, Lot], floor: int) -> Iterator[tuple[bytes, Lot]]:
+        lot = self.trimmed(one[1], floor)
+        if len(lot) or len(lot.past):
+            yield one[0], lot
+
+    def _said(self, batch: pa.RecordBatch | pa.Table, *, pushed: bool) -> Any:
+        if RETRACTED_COLUMN in batch.schema.names:
+            retracted = _flags(pc.fill_null(batch.column(RETRACTED_COLUMN), False))  # noqa: FBT003
+            return np.where(retracted, RETRACTING, NEW).astype(np.uint8)
+        return np.full(batch.num_rows, NEW if pushed else RELEASED, np.uint8)
+
     def encode(self, lot: Lot, epoch: int, release: int) -> bytes:
         """Return an entry; `release` is the number of the one that it was written from last."""
         there = 0
         parts = [lot.times]
-        if (lot.known_from > lot.times + 1).any():
+        pushed = lot.pushed.any()
+        # What was pushed keeps when it became known: a release that has it takes its place.
+        if pushed or (lot.known_from > lot.times + 1).any():
             there |= KNOWN_FROM
             parts.append(lot.known_from)
         if (lot.known_until != FOREVER).any():
             there |= KNOWN_UNTIL
             parts.append(lot.known_until)
         parts += [*lot.numbers, *lot.ids]
-        if lot.pushed.any():
-            # What was pushed keeps when it became known: a release that has it takes its place.
+        if lot.events.any():
+            there |= IDENTIFIED
+            parts.append(lot.events)
+        if pushed:
             there |= PUSHED
             parts.append(lot.pushed)
-            if not there & KNOWN_FROM:
-                there |= KNOWN_FROM
-                parts.insert(1, lot.known_from)
         nulls = 0
         for at, one in enumerate(lot.present):
             if not one.all():
@@ -206,15 +186,16 @@ class EventCodec:
                 parts.append(one)
         parts += lot.masks
         fractions = sum(1 << at for at, one in enumerate(lot.numbers) if one.dtype == np.float64)
-        head = ENTRY.pack(FORMAT, 0, epoch, self.schema)
+        head = ENTRY.pack(EVENTS_FORMAT, 0, epoch, self.schema)
         texts = [msgspec.msgpack.encode(one) for one in lot.texts]
         sizes = [len(one).to_bytes(4, "little") for one in texts]
         return b"".join(
             (
                 head.ljust(HEAD_AT, b"\0"),
-                HEAD.pack(len(lot.times), there, fractions, nulls, release, 0),
+                HEAD.pack(len(lot), there, fractions, nulls, release, len(lot.past)),
                 *(one.tobytes() for one in parts),
                 *(piece for pair in zip(sizes, texts, strict=True) for piece in pair),
+                lot.past.tobytes(),
             )
         )
 
@@ -240,6 +221,7 @@ class EventCodec:
         for name in self.ids:
             ids[name] = load(entry, np.int64, count, at)
             at += wide
+        at += wide if there & IDENTIFIED else 0
         at += count if there & PUSHED else 0
         for place, name in enumerate(self.present):
             if nulls >> place & 1:
@@ -269,11 +251,14 @@ class EventCodec:
 
     def decode_lot(self, entry: bytes) -> Lot:
         """Return an entry as arrays to merge with others."""
-        count, there, *_ = HEAD.unpack_from(entry, HEAD_AT)
+        count, there, *_, gone = HEAD.unpack_from(entry, HEAD_AT)
         found = self.decode(entry)
-        flagged = np.zeros(count, np.uint8)
+        flagged, events = np.zeros(count, np.uint8), np.zeros(count, np.int64)
         at = START + 8 * count * (1 + bool(there & KNOWN_FROM) + bool(there & KNOWN_UNTIL))
         at += 8 * count * (len(self.numbers) + len(self.ids))
+        if there & IDENTIFIED:
+            events = np.frombuffer(entry, np.int64, count, at)
+            at += 8 * count
         if there & PUSHED:
             flagged = np.frombuffer(entry, np.uint8, count, at)
             at += count
@@ -283,11 +268,13 @@ class EventCodec:
             found.known_from if len(found.known_from) else np.full(count, ALWAYS),
             found.known_until if len(found.known_until) else np.full(count, FOREVER),
             flagged,
+            events,
             [found.numbers[name] for name in self.numbers],
             [found.ids[name] for name in self.ids],
             [found.present.get(name, np.ones(count, np.uint8)) for name in self.present],
             [found.masks[name] for name in self.masks],
             list(self._texts(entry, at)),
+            np.frombuffer(entry, np.int64, 4 * gone, len(entry) - 32 * gone).reshape(-1, 4),
         )
 
     def _texts(self, entry: bytes, at: int) -> Iterator[list[Any]]:
@@ -297,13 +284,17 @@ class EventCodec:
             at += 4 + size
 
     def trimmed(self, lot: Lot, at: int) -> Lot:
-        """Return the events that any read from `at` (microseconds) on may need: not those behind the longest window."""
-        kept = lot.known_until > at
+        """
+        Return the events that any read from `at` (microseconds) on may need: not those behind the longest window.
+
+        Of versions that were superseded by then it is remembered that they were there. Retractions stay.
+        """
         if self.reach is not None:
-            kept &= lot.times >= at - self.reach
-        if kept.all():
-            return lot
-        return _chosen(lot, kept)
+            low = max(at - self.reach, ALWAYS)
+            lot = lot.chosen(lot.times >= low)
+            if len(lot.past):
+                lot = replace(lot, past=lot.past[lot.past[:, TIME] >= low])
+        return lot.without((lot.known_until <= at) & (lot.pushed != RETRACTING))
 
 
 NOTHING = np.empty(0, np.int64)

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from lifecycle.definitions import Definitions
-from lifecycle.online.backend import SPACE_BYTES
 from lifecycle.online.codec import Codec, schema_hash
 from lifecycle.online.event_filling import EventFilling
 from lifecycle.online.events import EventCodec
@@ -51,6 +50,12 @@ class Loaded:
 def materialization_time(release: Release) -> datetime:
     """Return t for a release: its greatest watermark, since no fact known later is in it; else when it was made."""
     return max(release.watermarks.values(), default=release.made_at)
+
+
+def complete_until(release: Release, view: View) -> datetime:
+    """Return up to when all facts of a view are in a release: the least watermark of its sources, by default of all."""
+    named = [at for source, at in release.watermarks.items() if source in view.sources]
+    return min(named or release.watermarks.values(), default=release.made_at)
 
 
 def materialize(
@@ -95,17 +100,21 @@ def _fill_events(
     store: OnlineStore, connection: Any, release: Release, *, view: View, at: int, said: Callable[[str], None]
 ) -> int:
     codec = EventCodec(view)
+    complete = to_microseconds(complete_until(release, view))
     serving = store.catalog()[1].of(view.name).serving
     if serving is not None and _continues(connection, serving, release, view, at):
         if serving.release == release.number:
             return 0
-        return EventFilling(store, connection, codec, serving, release.number, at, said).update(serving.snapshot)
+        filling = EventFilling(store, connection, codec, serving, release.number, at, complete, said)
+        return filling.update(serving.snapshot)
     space = _loading(store, release, view, at)
-    return EventFilling(store, connection, codec, space, release.number, at, said).load(serving)
+    return EventFilling(store, connection, codec, space, release.number, at, complete, said).load(serving)
 
 
 def _continues(connection: Any, serving: Space, release: Release, view: View, at: int) -> bool:
-    """Whether the served epoch goes on: same definition, no way back, and the release it holds can be compared."""
+    """Whether the served epoch goes on: same layout and definition, no way back, and its release can be compared."""
+    if serving.schema != schema_hash(view).hex():
+        return False
     if serving.content != content_hash(view) or (view.settled is None and not view.windows):
         return False
     if serving.release == release.number:
@@ -196,6 +205,6 @@ def _numbers(*spaces: Space | None) -> list[int]:
 def _clear_dropped(store: OnlineStore) -> None:
     dropped = store.catalog()[1].dropped
     for number in dropped:
-        store.backend.clear(number.to_bytes(SPACE_BYTES, "big"))
+        store.clear(number)
     if dropped:
         store.update(lambda catalog: catalog.with_(dropped=[one for one in catalog.dropped if one not in dropped]))

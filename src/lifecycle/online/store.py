@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 CATALOG = META + b"catalog"
 DEFINITIONS = META + b"definitions"
+PUSHED = META + b"pushed"
 NEVER = -(2**63)
 _CLOCK = struct.Struct(">Qqq")
 
@@ -311,7 +312,15 @@ class OnlineStore:
         if set(names) & set(self.catalog()[1].views):
             self.update(change)
         for number in gone:
-            self.backend.clear(number.to_bytes(SPACE_BYTES, "big"))
+            self.clear(number)
+
+    def clear(self, number: int) -> None:
+        """Delete a space with all that is noted of its keys."""
+        space = number.to_bytes(SPACE_BYTES, "big")
+        self.backend.clear(space)
+        noted: Changes = [(key, None) for key, _ in self.backend.scan(PUSHED + space)]
+        if noted:
+            self.backend.change([], partial(_exactly, noted))
 
     def delete(self, view: View, key: Sequence[Any]) -> int:
         """
@@ -328,7 +337,7 @@ class OnlineStore:
             if prefix is None:
                 continue
             found = [one for one, _ in self.backend.scan(prefix) if not whole or one == prefix]
-            gone_now: Changes = [(one, None) for one in found]
+            gone_now: Changes = [(name, None) for one in found for name in (one, PUSHED + one)]
             self.backend.change(found, partial(_exactly, gone_now))
             gone += len(found)
         return gone
