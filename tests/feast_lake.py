@@ -104,7 +104,10 @@ RELATIONS = {
         ),
     ),
     "refund_events": ("consumer_id", "refund_id VARCHAR, amount BIGINT, currency VARCHAR"),
-    "dispute_events": ("consumer_id", "charge_id VARCHAR, card_hash VARCHAR, amount BIGINT, reason VARCHAR"),
+    "dispute_events": (
+        "consumer_id",
+        "dispute_id VARCHAR, charge_id VARCHAR, card_hash VARCHAR, amount BIGINT, reason VARCHAR",
+    ),
     "verification_events": ("consumer_id", "session_id VARCHAR, status VARCHAR, type VARCHAR"),
     "session_events": (
         "consumer_id",
