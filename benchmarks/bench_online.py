@@ -1,5 +1,5 @@
 """
-The online store beside Feast's stock SQLite store: filling and reading, answers compared, in one run.
+The online store beside Feast's stock SQLite and Redis stores: filling and reading, answers compared, in one run.
 
     python benchmarks/bench_online.py --scale 0.02     20,000 keys, under a minute
     python benchmarks/bench_online.py                  a million keys
@@ -15,6 +15,7 @@ import argparse
 import random
 import resource
 import statistics
+import sys
 import tempfile
 import time
 import warnings
@@ -31,6 +32,8 @@ from lifecycle.lake import Lake, Release
 from lifecycle.online import Reader, materialize, open_store
 from lifecycle.online.codec import Codec
 from lifecycle.online.needed import columns_of, needed
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tests.online_cases import PASSWORD, redis_server
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -71,6 +74,11 @@ def filling(folder, keys, feast_keys):
     report("Feast SQLite, first", base)
     report("Feast SQLite, again", again := feast_keys / timed(feast.write))
     with redis(folder) as address:
+        if address is not None:
+            stock = Feast(
+                folder / "feast redis", table.slice(0, feast_keys), release.definitions.views, stock_redis(address)
+            )
+            report("Feast Redis", feast_keys / timed(stock.write))
         for title, place in (("LMDB", folder / "lmdb"), ("Redis", address)):
             if place is None:
                 print("  Redis: not installed (Debian: redis-server)")
@@ -98,6 +106,10 @@ def reading(folder, width, keys, views=1):
     feast.write()
     with redis(folder) as address:
         readers = {}
+        if address is not None:
+            stock = Feast(folder / "feast redis", table, parts, stock_redis(address))
+            stock.write()
+            readers["Feast Redis"] = stock.read
         for title, place in (("LMDB", folder / "lmdb"), ("Redis", address)):
             if place is not None:
                 store = open_store(place)
@@ -281,6 +293,11 @@ def redis(folder):
     os.environ["LIFECYCLE_REDIS_PASSWORD"] = PASSWORD
     with redis_server(folder) as address:
         yield address
+
+
+def stock_redis(address):
+    """Return the configuration of Feast's own store over the same server."""
+    return {"type": "redis", "connection_string": f"{address.removeprefix('redis://')},password={PASSWORD}"}
 
 
 def timed(call):

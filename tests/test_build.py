@@ -63,6 +63,19 @@ def test_building_after_each_batch_equals_building_once(grown):
     assert not empty & {*STATES, "charge_events", "refund_events", "dispute_events", "charges", "consumer_periods"}
 
 
+def test_a_transaction_for_each_model_builds_the_same(settings, lake, monkeypatch):
+    monkeypatch.setattr("lifecycle.pipeline.build.WRITING", ())  # as plain dbt runs
+    chosen = ("--select", "+logins", "+charge_status", "+consumer_session")
+    versions = []
+    for number, batch in enumerate(random_batches(seed=21, sizes=(80, 40, 40)), start=1):
+        versions = settle(versions + batch, number)
+        write(lake, versions)
+        run_dbt(settings, lake, "run", *chosen)
+    step_by_step = contents(lake)
+    run_dbt(settings, lake, "run", "--full-refresh", *chosen)
+    assert contents(lake) == step_by_step
+
+
 def test_states_say_what_is_in_force(grown):
     _, lake, *_ = grown
     connection = lake.connect()
@@ -222,3 +235,29 @@ def test_plain_dbt_works_at_the_project_s_root(tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert contents(lake)["staging.stg_charges"]
+
+
+def test_a_build_is_one_snapshot_and_an_error_leaves_none(own_project, lake):
+    chosen = ("--select", "+charges")
+    write(lake, [])
+    run_dbt(own_project, lake, "run", *chosen)
+    empty = contents(lake)
+    write(lake, settle(random_batches(seed=3, batches=1)[0], 1))
+    taken_in = _snapshot(lake)
+    model = own_project.dbt_project / "models" / "core" / "charges.sql"
+    working = model.read_text(encoding="utf-8")
+    model.write_text(f"{working.rstrip()} where error('no luck') is null", encoding="utf-8")
+    with pytest.raises(BuildError, match=r"1 of \d+ nodes failed.*\n.*model charges .*no luck"):
+        run_dbt(own_project, lake, "run", *chosen)
+    assert (contents(lake), _snapshot(lake)) == (empty, taken_in)
+    model.write_text(working, encoding="utf-8")
+    run_dbt(own_project, lake, "run", *chosen)
+    assert contents(lake) != empty
+    assert _snapshot(lake) == taken_in + 1
+
+
+def _snapshot(lake):
+    connection = lake.connect()
+    newest = lake.snapshot(connection)
+    connection.close()
+    return newest

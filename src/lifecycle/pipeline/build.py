@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 RAW = ("events", "batches")
 SHOWN = 5  # failed nodes told in full; the log has the rest
-_WRITING = {"build", "run"}
+WRITING = ("build", "run")  # dbt's commands whose nodes share a transaction
 _BUILT = relation("raw.built")
 _CODE_SUFFIXES = {".sql", ".yml", ".yaml", ".csv"}
 _GENERATED = {"target", "logs", "dbt_packages"}
@@ -78,7 +78,7 @@ def run_dbt(
         if event.info.name == "LogModelResult":
             progress(event.data.node_info.node_relation.relation_name.replace('"', "").removeprefix("lake."))
 
-    shared = command in _WRITING
+    shared = command in WRITING
     session = one_transaction() if shared else nullcontext()
     variables = _variables(settings, lake) | {"LIFECYCLE_DBT_ONE_TRANSACTION": str(shared).lower()}
     with _environment(variables), _quiet():
