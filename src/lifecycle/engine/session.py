@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 BATCH_ROWS = 122_880
+STREAM_BUFFER = "64MB"
 
 
 class Session:
@@ -30,6 +31,8 @@ class Session:
         self.connection = connection
         self.cursor = connection.cursor()
         self.cursor.execute("SET TimeZone = 'UTC'")
+        # DuckDB's own is under a megabyte: its threads would wait for every batch that a kernel works on.
+        self.cursor.execute(f"SET streaming_buffer_size = '{STREAM_BUFFER}'")
         spill = Path(self.value("SELECT current_setting('temp_directory')"))
         # A lake's connection names its folder; DuckDB's own default is one in whatever folder the process runs in.
         self.spill = spill if spill.is_absolute() else Path(tempfile.gettempdir())
