@@ -198,6 +198,7 @@ def training_frame(
         raise UsageError(f"known_time is {mode!r}; it can be {' or '.join(KNOWN_TIMES)}.")
     wanted = select(definitions, features, full_feature_names=full_feature_names)
     about = definitions.label(label) if label is not None else None
+    asof.load_kernels(wanted.selections)
     session = Session(connection)
     if spine is None:
         spine = _by_dates(session, wanted, mode, start, end)
