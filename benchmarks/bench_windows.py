@@ -26,6 +26,7 @@ import duckdb
 
 from lifecycle.definitions import Definitions, Field, View, Window
 from lifecycle.engine import training_frame
+from lifecycle.engine.session import STREAM_BUFFER
 from lifecycle.engine.windows import warm, window_features
 
 DAY = 86_400_000_000
@@ -202,6 +203,7 @@ def main():
     events, observations = int(10_000_000 * options.scale), int(1_000_000 * options.scale)
     connection = duckdb.connect()
     connection.execute("SET TimeZone = 'UTC'")
+    connection.execute(f"SET streaming_buffer_size = '{STREAM_BUFFER}'")  # as a frame's own cursor has it
     connection.execute("ATTACH ':memory:' AS lake")
     connection.execute("CREATE SCHEMA lake.features")
     for keys in options.keys:
