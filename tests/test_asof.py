@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import random
 from dataclasses import replace
@@ -224,6 +225,25 @@ def test_reading_settled_records_in_parts_changes_nothing(monkeypatch, size):
         write_rows(connection, case)
         settled = settle(connection, view_of(case))
         assert answers(ask(connection, settled, spine_of(case), "as_known")) == expected(case, as_known=True)
+
+    compare()
+
+
+@pytest.mark.parametrize("rows", [1, 4, 1_000])
+def test_settling_in_parts_of_the_keys_changes_nothing(monkeypatch, rows):
+    connection = connect(threads=1)
+    of_settling = importlib.import_module("lifecycle.engine.settle")
+
+    @seed(6)
+    @quick
+    @given(cases())
+    def compare(case):
+        write_rows(connection, case)
+        monkeypatch.setattr(of_settling, "ROWS_AT_ONCE", 10_000)
+        whole = connection.execute(f"FROM lake.{settle(connection, view_of(case)).settled}").to_arrow_table()
+        monkeypatch.setattr(of_settling, "ROWS_AT_ONCE", rows)
+        parted = connection.execute(f"FROM lake.{settle(connection, view_of(case)).settled}").to_arrow_table()
+        assert parted.equals(whole)
 
     compare()
 

@@ -16,11 +16,15 @@ from lifecycle.errors import UsageError
 from lifecycle.names import quote, quote_all, relation
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from lifecycle.definitions import View
 
 SCHEMA = "asof"
 VISIBLE = "visible_at"
 KEY_CODE, FIRST_OF_KEY = "key_code", "first_of_key"
+ROWS_AT_ONCE = 10_000_000
+_CODES = "settling_codes"
 
 
 @dataclass(frozen=True)
@@ -126,22 +130,39 @@ def settle(connection: Any, view: View) -> View:
         raise UsageError(f"view {view.name!r} has a column {clash.pop()!r}, a name that settling needs. Rename it.")
     name = f"{SCHEMA}.{view.name}"
     connection.execute(f"CREATE SCHEMA IF NOT EXISTS lake.{SCHEMA}")
-    connection.execute(f"CREATE OR REPLACE TABLE {relation(name)} AS {_coded(of)}")
+    make = f"CREATE OR REPLACE TABLE {relation(name)} AS"
+    for part in _parts(connection, of):
+        connection.execute(f"{make} {part}")
+        make = f"INSERT INTO {relation(name)}"
+    connection.execute(f"DROP TABLE IF EXISTS {_CODES}")
     return replace(view, settled=name)
 
 
-def _coded(of: Facts) -> str:
-    """Return SQL of the running records with their keys' codes, sorted."""
+def _parts(connection: Any, of: Facts) -> Iterator[str]:
+    """
+    Yield SQL of the running records with their keys' codes, sorted, some keys at a time.
+
+    Ranking and sorting hold their rows twice over: parts of ROWS_AT_ONCE keep a large relation within the memory limit.
+    """
     order = f"ORDER BY {KEY_CODE}, {quote(VISIBLE)}"
     if not of.keys:
-        return f"SELECT *, 0::BIGINT AS {KEY_CODE} FROM ({records(of)}) {order}"
+        yield f"SELECT *, 0::BIGINT AS {KEY_CODE} FROM ({records(of)}) {order}"
+        return
     keys = quote_all(of.keys)
     # Numbers sort faster than text, so the keys alone are sorted as what they are.
-    return f"""
-        WITH codes AS (
-            SELECT {keys}, row_number() OVER (ORDER BY {keys}) - 1 AS {KEY_CODE}
-            FROM (SELECT DISTINCT {keys} FROM {of.relation} WHERE {of.usable}))
-        SELECT r.*, codes.{KEY_CODE} FROM ({records(of)}) AS r JOIN codes USING ({keys}) {order}"""
+    connection.execute(f"""
+        CREATE OR REPLACE TEMP TABLE {_CODES} AS
+        SELECT {keys}, row_number() OVER (ORDER BY {keys}) - 1 AS {KEY_CODE}
+        FROM (SELECT DISTINCT {keys} FROM {of.relation} WHERE {of.usable})""")
+    rows, count = connection.execute(
+        f"SELECT (SELECT count(*) FROM {of.relation}), (SELECT count(*) FROM {_CODES})"
+    ).fetchone()
+    parts = max(1, -(-rows // ROWS_AT_ONCE))
+    for part in range(parts):
+        between = f"{KEY_CODE} BETWEEN {count * part // parts} AND {count * (part + 1) // parts - 1}"
+        some = f"SELECT ({keys}) FROM {_CODES} WHERE {between}"
+        only = f"({keys}) IN ({some})" if parts > 1 else ""
+        yield f"SELECT r.*, c.{KEY_CODE} FROM ({records(of, only)}) AS r JOIN {_CODES} AS c USING ({keys}) {order}"
 
 
 def _time_names(view: View) -> list[str]:
