@@ -214,17 +214,18 @@ def test_few_keys_of_many_are_looked_up_and_disordered_files_are_sorted():
 
 
 @pytest.mark.parametrize("size", [1, 5, 1_000])
-def test_reading_settled_records_in_parts_changes_nothing(monkeypatch, size):
+def test_reading_in_parts_changes_nothing(monkeypatch, size):
     connection = connect(threads=4)
     monkeypatch.setattr(merge, "PART_ROWS", size)
+    monkeypatch.setattr("lifecycle.engine.asof.ROWS_AT_ONCE", size)
 
     @seed(4)
     @quick
     @given(cases(spine_rows=(20, 40)))
     def compare(case):
         write_rows(connection, case)
-        settled = settle(connection, view_of(case))
-        assert answers(ask(connection, settled, spine_of(case), "as_known")) == expected(case, as_known=True)
+        for as_known, frame in variants(connection, case):
+            assert answers(frame) == expected(case, as_known=as_known)
 
     compare()
 
