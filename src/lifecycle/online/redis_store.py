@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from itertools import groupby, islice
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 PASSWORD_VARIABLE = "LIFECYCLE_REDIS_PASSWORD"  # noqa: S105 - the variable's name
 CA_VARIABLE = "LIFECYCLE_REDIS_CA"
 _AT_ONCE = 1000
+_LOOK_SECONDS = 60e-6
 _TRIES = 100
 _MOST_IN_LUA = 4000  # unpack() and the stack behind it hold about 8,000 values
 # KEYS: hashes. ARGV: for each of them the number of fields and the fields. Returns all values in order.
@@ -111,6 +113,10 @@ class RedisBackend:
             held = self._thread.held = (name, self._redis.connection_pool.get_connection())
         try:
             held[1].send_command("EVALSHA", self._fetch.sha, *arguments)
+            # A near server answers sooner than a sleeping thread is woken, so the answer is first looked for.
+            until = time.perf_counter() + _LOOK_SECONDS
+            while not held[1].can_read(0) and time.perf_counter() < until:
+                pass
             return list(held[1].read_response(disable_decoding=True))
         except BaseException:
             self._thread.held = None
