@@ -105,6 +105,7 @@ class Codec:
         ]
         self._variable = [(at, unpack) for at, unpack, variable in unpacks if variable]
         self._converted = [(at, unpack) for at, unpack, variable in unpacks if not variable]
+        self._plain = not unpacks
 
     def pack(self, rows: Columns, *, prefix: bytes, epoch: int, release: int) -> Packed:
         """
@@ -168,9 +169,12 @@ class Codec:
                 "the definitions the store was filled from, or materialize again."
             )
 
-    def unpack(self, entry: bytes, start: int = ENTRY.size) -> list[Any]:
+    def unpack(self, entry: bytes, start: int = ENTRY.size) -> Sequence[Any]:
         """Return the features of the row at `start`, in the view's order."""
-        nulls, *values = self._fields.unpack_from(entry, start + ROW.size)
+        fields = self._fields.unpack_from(entry, start + ROW.size)
+        if self._plain and fields[0] == self._no_nulls:
+            return fields[1:]
+        nulls, *values = fields
         begin = tail = start + self._fixed_bytes
         for at, convert in self._variable:
             end = tail + values[at]

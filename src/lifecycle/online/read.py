@@ -60,7 +60,7 @@ class Answer(NamedTuple):
     """One view's answer for one key: `values` in the selection's order, `event` in microseconds or None."""
 
     status: Status
-    values: list[Any] | None
+    values: Sequence[Any] | None
     event: int | None
     release: int
 
@@ -107,8 +107,12 @@ class Row(Mapping[str, OnlineValue]):
         """Return plain values by name, NULL where there is none; the quickest way to a model's input."""
         parts = self._reader.parts
         if len(parts) == 1 and self._computed is None:
-            values = self._answers[0].values
-            return dict(parts[0].nothing if values is None else zip(parts[0].names, values, strict=True))
+            only, values = parts[0], self._answers[0].values
+            # A copy has its size from the beginning, and an answer as many values as its part has names.
+            filled = only.nothing.copy()
+            if values is not None:
+                filled.update(zip(only.names, values))  # noqa: B905
+            return filled
         made: dict[str, Any] = {}
         for part, (_, values, _, _) in zip(parts, self._answers, strict=True):
             made.update(part.nothing if values is None else zip(part.names, values, strict=True))
