@@ -5,6 +5,7 @@ Fixtures shared by all tests.
 `lake`: its (still empty) lake. `postgres_url`: a real PostgreSQL server on loopback, for the session.
 `postgres_settings`: `settings` with a new, empty database of that server as the catalog.
 `bare_project`: makes a project of nothing around a lake. `retail`, `retail_invoices`: UCI's Online Retail.
+`place`, `store`: where an online store is, and one there: in LMDB, then in Redis.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import sqlalchemy as sa
 
 from lifecycle import config
 from lifecycle.lake import Lake
+from tests.online_cases import place, store  # noqa: F401 (fixtures of the online store's tests)
 from tests.online_retail_lake import retail, retail_invoices  # noqa: F401 (fixtures of the session)
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
+import pytest
 import redis
 
 from lifecycle.definitions import Definitions, Field, View
@@ -20,6 +21,7 @@ from lifecycle.engine import settle
 from lifecycle.lake import Release
 from lifecycle.online import open_store
 from lifecycle.online.codec import Columns
+from lifecycle.online.redis_store import PASSWORD_VARIABLE
 from lifecycle.online.store import Space, Spaces
 from lifecycle.times import from_microseconds
 
@@ -123,3 +125,25 @@ def write_release(lake, number: int, sql: str, at: int, view=VIEW) -> Release:
         made = release(number, [settled], at, lake.snapshot(connection))
         connection.close()
     return made
+
+
+@pytest.fixture(scope="module", params=["lmdb", "redis"])
+def place(request, tmp_path_factory):
+    """Return where a store is: a folder for LMDB, then the address of a Redis server of this module's own."""
+    folder = tmp_path_factory.mktemp(request.param)
+    if request.param == "lmdb":
+        yield folder
+        return
+    with redis_server(folder) as address, pytest.MonkeyPatch.context() as patch:
+        if address is None:
+            pytest.skip("redis-server is not installed (Debian: redis-server)")
+        patch.setenv(PASSWORD_VARIABLE, PASSWORD)
+        yield address
+
+
+@pytest.fixture
+def store(place):
+    """Return an empty store there."""
+    made = new_store(place)
+    yield made
+    made.close()

@@ -14,34 +14,13 @@ from lifecycle.definitions import Definitions, Field, Projection, Service
 from lifecycle.engine import settle
 from lifecycle.errors import PlatformError, UsageError
 from lifecycle.online import Reader, materialize, open_store, read
-from lifecycle.online.redis_store import PASSWORD_VARIABLE
 from lifecycle.times import from_microseconds
 from tests.asof_cases import cases, connect, view_of, write_rows
-from tests.online_cases import PASSWORD, VIEW, hold, new_store, redis_server, release, rows, typed
+from tests.online_cases import VIEW, hold, new_store, release, rows, typed
 from tests.oracle import as_of
 
 DEFINITIONS = Definitions(views=(VIEW,), services=(Service("pay", (Projection("spend", ("amount", "word")),)),))
 quick = settings(deadline=None, suppress_health_check=list(HealthCheck), database=None)
-
-
-@pytest.fixture(scope="module", params=["lmdb", "redis"])
-def place(request, tmp_path_factory):
-    folder = tmp_path_factory.mktemp(request.param)
-    if request.param == "lmdb":
-        yield folder
-        return
-    with redis_server(folder) as address, pytest.MonkeyPatch.context() as patch:
-        if address is None:
-            pytest.skip("redis-server is not installed (Debian: redis-server)")
-        patch.setenv(PASSWORD_VARIABLE, PASSWORD)
-        yield address
-
-
-@pytest.fixture
-def store(place):
-    made = new_store(place)
-    yield made
-    made.close()
 
 
 def value(store, key="a", t=None, feature="amount", view=VIEW):

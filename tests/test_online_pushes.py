@@ -11,11 +11,10 @@ import pytest
 from lifecycle.definitions import Window
 from lifecycle.errors import PlatformError, UsageError
 from lifecycle.online import Reader, codec, event_filling, events, materialize, push_events
-from lifecycle.online.redis_store import PASSWORD_VARIABLE
 from lifecycle.online.store import PUSHED
 from lifecycle.online.versions import AWAITED_US
 from lifecycle.times import from_microseconds
-from tests.online_cases import PASSWORD, VIEW, new_store, redis_server
+from tests.online_cases import VIEW
 from tests.online_events import (
     DAY,
     HOUR,
@@ -34,26 +33,6 @@ AT = START + DAY
 ONE_STATE = STATES.format(start=START, step=1, rows=1)
 SPENDS = (Window("spends", "count", None, 30 * DAY), Window("spend", "sum", "amount", 30 * DAY))
 TAKEN = (*SPENDS, Window("places", "count_distinct", "place", 30 * DAY), Window("last", "last", "place", None))
-
-
-@pytest.fixture(scope="module", params=["lmdb", "redis"])
-def place(request, tmp_path_factory):
-    folder = tmp_path_factory.mktemp(request.param)
-    if request.param == "lmdb":
-        yield folder
-        return
-    with redis_server(folder) as address, pytest.MonkeyPatch.context() as patch:
-        if address is None:
-            pytest.skip("redis-server is not installed (Debian: redis-server)")
-        patch.setenv(PASSWORD_VARIABLE, PASSWORD)
-        yield address
-
-
-@pytest.fixture
-def store(place):
-    made = new_store(place)
-    yield made
-    made.close()
 
 
 def fact(name, amount, *, time=START + HOUR, known=None, key="k1", **more):

@@ -14,9 +14,8 @@ from lifecycle.engine.windows.single import Single
 from lifecycle.errors import DataError
 from lifecycle.online import Reader, event_filling, materialize
 from lifecycle.online.events import EventCodec
-from lifecycle.online.redis_store import PASSWORD_VARIABLE
 from lifecycle.times import from_microseconds
-from tests.online_cases import PASSWORD, VIEW, new_store, redis_server
+from tests.online_cases import VIEW
 from tests.online_events import (
     DAY,
     HOUR,
@@ -62,26 +61,6 @@ def windows():
                     made.append(Window(name, function, column, length, where, None, parameter))
     made.append(Window("here", "count", None, DAY, None, ("place", "DE")))
     return tuple(made)
-
-
-@pytest.fixture(scope="module", params=["lmdb", "redis"])
-def place(request, tmp_path_factory):
-    folder = tmp_path_factory.mktemp(request.param)
-    if request.param == "lmdb":
-        yield folder
-        return
-    with redis_server(folder) as address, pytest.MonkeyPatch.context() as patch:
-        if address is None:
-            pytest.skip("redis-server is not installed (Debian: redis-server)")
-        patch.setenv(PASSWORD_VARIABLE, PASSWORD)
-        yield address
-
-
-@pytest.fixture
-def store(place):
-    made = new_store(place)
-    yield made
-    made.close()
 
 
 @pytest.mark.parametrize("cap", [None, 5])
