@@ -143,7 +143,9 @@ def variants(connection, case: Case):
     view, spine = view_of(case), spine_of(case)
     yield False, ask(connection, view, spine, "feast")
     yield True, ask(connection, view, spine, "as_known")
-    yield True, ask(connection, settle(connection, view), spine, "as_known")
+    settled = settle(connection, view)
+    yield True, ask(connection, settled, spine, "as_known")
+    yield False, ask(connection, settled, spine, "feast")
 
 
 def without_known_time(view: View) -> View:

@@ -282,8 +282,32 @@ def test_infinite_times_never_come(event, known, as_known, by_event_time):
         (view, "as_known", as_known),
         (settle(connection, view), "as_known", as_known),
         (view, "feast", by_event_time),
+        (settle(connection, view), "feast", by_event_time),
     ):
         assert ask(connection, one, spine, mode).table["x"].to_pylist() == [value]
+
+
+def test_a_row_that_never_becomes_known_counts_by_event_time_alone():
+    connection = connect()
+    connection.execute("""
+        CREATE TABLE lake.features.rows AS
+        SELECT k, make_timestamptz(day * 86400000000) AS event_timestamp, known::TIMESTAMPTZ AS known_at, x,
+            x AS sequence
+        FROM (VALUES
+            ('never', 1, 'infinity', 1), ('never', 1, 'infinity', 2), ('never', 3, 'infinity', 3),
+            ('once', 1, '-infinity', 4), ('once', 2, 'infinity', 5), ('once', 4, '-infinity', 6)
+        ) AS rows (k, day, known, x)""")
+    features = (Field("x", "INTEGER"),)
+    view = View(
+        "view", "features.rows", (("k", "k"),), "event_timestamp", "known_at", features, tie_break=("sequence",)
+    )
+    days = pa.array([at(day * 86_400_000_000) for day in range(6)], pa.timestamp("us", "UTC"))
+    spine = pa.table({"k": ["never"] * 6 + ["once"] * 6, "event_timestamp": pa.chunked_array([days, days])})
+    by_event = [None, 2, 2, 3, 3, 3, None, 4, 5, 5, 6, 6]
+    known = [None] * 7 + [4, 4, 4, 6, 6]
+    for one in (view, settle(connection, view)):
+        assert ask(connection, one, spine, "feast").table["x"].to_pylist() == by_event
+        assert ask(connection, one, spine, "as_known").table["x"].to_pylist() == known
 
 
 def test_a_time_taken_as_a_feature_is_the_same_however_it_is_asked_for():
@@ -297,7 +321,8 @@ def test_a_time_taken_as_a_feature_is_the_same_however_it_is_asked_for():
     view = View("view", "features.rows", (("k", "k"),), "event_timestamp", "known_at", features, columns=mapped)
     spine = pa.table({"k": ["a"], "event_timestamp": pa.array([at(MIDNIGHT + 10**13)], pa.timestamp("us", "UTC"))})
     moment = at(1_714_521_600_000_001)
-    for one, mode in ((view, "as_known"), (settle(connection, view), "as_known"), (view, "feast")):
+    settled = settle(connection, view)
+    for one, mode in ((view, "as_known"), (settled, "as_known"), (view, "feast"), (settled, "feast")):
         table = ask(connection, one, spine, mode).table.select(["since", "known_at"])
         assert table.to_pylist() == [{"since": moment, "known_at": moment}]
 

@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from lifecycle.engine.keys import matched, same_keys
 from lifecycle.engine.session import Session
-from lifecycle.engine.settle import FIRST_OF_KEY, KEY_CODE, VISIBLE, facts
+from lifecycle.engine.settle import AS_KNOWN, BY_EVENT, FIRST_OF_KEY, KEY_CODE, VISIBLE, facts
 from lifecycle.names import quote, relation
 
 if TYPE_CHECKING:
@@ -123,8 +123,8 @@ def parts_of(rows: int, windows: Sequence[Window]) -> int:
 def _states(session: Session, selection: Selection, of: Facts, spine: str, known_time: KnownTime) -> pa.Table:
     """Merge a row view's states with the spine; return (row, f0, f1, ...) of the rows that have a state."""
     view = selection.view
-    if view.settled is not None and known_time == "as_known":
-        return _from_settled(session, selection, of, spine, relation(view.settled))
+    if view.settled is not None:
+        return _from_settled(session, selection, of, spine, known_time)
     names = ", ".join(f"k{position}" for position in range(len(of.keys)))
     keys = f"SELECT {names}, row_number() OVER () AS code FROM (SELECT DISTINCT {names} FROM ({spine}))"
     observations = _observations(session, spine, len(of.keys), keys if names else "SELECT 0 AS code")
@@ -142,8 +142,11 @@ def _states(session: Session, selection: Selection, of: Facts, spine: str, known
     return pa.concat_tables(found)
 
 
-def _from_settled(session: Session, selection: Selection, of: Facts, spine: str, settled: str) -> pa.Table:
+def _from_settled(session: Session, selection: Selection, of: Facts, spine: str, known_time: KnownTime) -> pa.Table:
     from lifecycle.engine.merge import Unsorted
+
+    settled = relation(str(of.view.settled))
+    counts = AS_KNOWN if known_time == "as_known" else BY_EVENT
 
     listed = "".join(f"{quote(key)} AS k{position}, " for position, key in enumerate(of.keys))
     keys = f"SELECT {listed}{KEY_CODE} AS code FROM {settled} WHERE {FIRST_OF_KEY}"
@@ -155,15 +158,15 @@ def _from_settled(session: Session, selection: Selection, of: Facts, spine: str,
         session.append("codes", pa.table({"code": asked}))
     event = f"epoch_us({quote(of.view.event_timestamp)}) AS e"
     listed = ", ".join([f"{KEY_CODE} AS code", f"epoch_us({quote(VISIBLE)}) AS v", event, *_values(selection)])
-    query = f"SELECT {listed} FROM {settled}"
+    query = f"SELECT {listed} FROM {settled} WHERE {counts}"
     in_order = f" ORDER BY {KEY_CODE}, {quote(VISIBLE)}"
     if few:
-        only = f" WHERE {KEY_CODE} IN (SELECT code FROM codes)"
+        only = f" AND {KEY_CODE} IN (SELECT code FROM codes)"
         return _merge(session, selection, observations, query + only + in_order)[0]
 
     def part(of: Observations, first: int, last: int) -> pa.Table:
         beside = Session(session.connection)
-        some = f"{query} WHERE {KEY_CODE} BETWEEN {first} AND {last}"
+        some = f"{query} AND {KEY_CODE} BETWEEN {first} AND {last}"
         try:
             return _merge(beside, selection, of, some)[0]
         except Unsorted:  # files that were laid out anew since may be read in another order

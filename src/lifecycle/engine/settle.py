@@ -1,9 +1,12 @@
 """
-Running records: what as-known retrieval needs of a view, settled once, when a release is made.
+What as-of retrieval needs of a view, settled once, when a release is made.
 
-The winner of an as-of join only ever grows. So per key, in the order in which rows become visible, a row that
-does not beat all before it never wins and is left out; of rows visible at the same moment one is kept. A
-single ASOF join on `visible_at` is then exact.
+As known: the winner of an as-of join only ever grows. So per key, in the order in which rows become visible, a row
+that does not beat all before it never wins and is left out; of rows visible at the same moment one is kept. A single
+ASOF join of these running records on `visible_at` is then exact.
+
+By event time alone: of rows of one key and event time the one known last wins. A row known in time is a record
+unless such a one beats it, so beside the records only rows known late are written, at their event time's place.
 """
 
 from __future__ import annotations
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
 SCHEMA = "asof"
 VISIBLE = "visible_at"
 KEY_CODE, FIRST_OF_KEY = "key_code", "first_of_key"
+AS_KNOWN, BY_EVENT = "as_known", "by_event"
+_OWN = (VISIBLE, KEY_CODE, FIRST_OF_KEY, AS_KNOWN, BY_EVENT)
 ROWS_AT_ONCE = 10_000_000
 _CODES = "settling_codes"
 
@@ -99,14 +104,12 @@ def records(of: Facts, only: str = "") -> str:
     ties = [f"{quote(one)} NULLS FIRST" for one in view.tie_break]
     order = ", ".join([f"{quote(VISIBLE)}, {event}, {known}", *ties])
     by = f"PARTITION BY {quote_all(of.keys)} " if of.keys else ""
-    carried = dict.fromkeys([*of.kept, *(one for one in view.tie_break if one not in _time_names(view))])
-    plain = quote_all(carried) + ", " if carried else ""
     # Among rows of one event time the later visible one is known later (or ranks higher in the tie-break), so
     # a row wins against all before it if no event time before it is greater.
     return f"""
         SELECT {quote_all([*of.kept, *_time_names(view), VISIBLE])},
             {quote(VISIBLE)} = first_value({quote(VISIBLE)}) OVER seen AS {FIRST_OF_KEY}
-        FROM (SELECT {plain}{of.times()}, {of.visible} AS {quote(VISIBLE)} FROM {of.relation} WHERE {where})
+        FROM ({_rows(of, of.visible, where)})
         WINDOW seen AS ({by}ORDER BY {order})
         QUALIFY {event} >= max({event}) OVER (seen ROWS UNBOUNDED PRECEDING)
             AND lead({quote(VISIBLE)}) OVER seen IS DISTINCT FROM {quote(VISIBLE)}"""
@@ -114,18 +117,19 @@ def records(of: Facts, only: str = "") -> str:
 
 def settle(connection: Any, view: View) -> View:
     """
-    Write the running records of a row view into the lake's relation `asof.<view>`, sorted by key and time.
+    Write what can win of a row view into the lake's relation `asof.<view>`, sorted by key and time.
 
     Returns the view with `settled` set; a window view is returned as it is. Columns: keys, features and
     tombstone mark under the relation's own names, event and known time as TIMESTAMPTZ in microseconds,
-    `visible_at`, the first observation time that may use the row, `key_code`, a whole number per key from 0 in the
-    keys' order, and `first_of_key`. Rows are in order of `key_code` and `visible_at`.
+    `key_code`, a whole number per key from 0 in the keys' order, `first_of_key`, on one row of each key, `as_known` and
+    `by_event`, in which retrieval the row counts, and `visible_at`, the first observation time that may use it there.
+    Rows are in order of `key_code` and `visible_at`; of those that count in one retrieval no two have the same.
     """
     if view.windows:
         return view
     connection.execute("SET TimeZone = 'UTC'")
     of = facts(connection, view)
-    clash = {VISIBLE, KEY_CODE, FIRST_OF_KEY} & {*of.kept, *_time_names(view), *view.tie_break}
+    clash = {*_OWN} & {*of.kept, *_time_names(view), *view.tie_break}
     if clash:
         raise UsageError(f"view {view.name!r} has a column {clash.pop()!r}, a name that settling needs. Rename it.")
     name = f"{SCHEMA}.{view.name}"
@@ -140,29 +144,70 @@ def settle(connection: Any, view: View) -> View:
 
 def _parts(connection: Any, of: Facts) -> Iterator[str]:
     """
-    Yield SQL of the running records with their keys' codes, sorted, some keys at a time.
+    Yield SQL of the rows to write with their keys' codes, sorted, some keys at a time.
 
     Ranking and sorting hold their rows twice over: parts of ROWS_AT_ONCE keep a large relation within the memory limit.
     """
-    order = f"ORDER BY {KEY_CODE}, {quote(VISIBLE)}"
-    if not of.keys:
-        yield f"SELECT *, 0::BIGINT AS {KEY_CODE} FROM ({records(of)}) {order}"
-        return
-    keys = quote_all(of.keys)
+    keys, order = quote_all(of.keys), f"ORDER BY {KEY_CODE}, {quote(VISIBLE)}"
     # Numbers sort faster than text, so the keys alone are sorted as what they are.
+    code = f"row_number() OVER (ORDER BY {keys})" if keys else "1::BIGINT"
+    listed, by = (f"{keys}, ", f"GROUP BY {keys}") if keys else ("", "")
     connection.execute(f"""
         CREATE OR REPLACE TEMP TABLE {_CODES} AS
-        SELECT {keys}, row_number() OVER (ORDER BY {keys}) - 1 AS {KEY_CODE}
-        FROM (SELECT DISTINCT {keys} FROM {of.relation} WHERE {of.usable})""")
+        SELECT {listed}{code} - 1 AS {KEY_CODE}, ever
+        FROM (
+            SELECT {listed}bool_or(isfinite({of.visible})) AS ever FROM {of.relation} WHERE {of.usable} {by})""")
     rows, count = connection.execute(
         f"SELECT (SELECT count(*) FROM {of.relation}), (SELECT count(*) FROM {_CODES})"
     ).fetchone()
-    parts = max(1, -(-rows // ROWS_AT_ONCE))
+    parts = max(1, -(-rows // ROWS_AT_ONCE)) if keys else 1
     for part in range(parts):
         between = f"{KEY_CODE} BETWEEN {count * part // parts} AND {count * (part + 1) // parts - 1}"
-        some = f"SELECT ({keys}) FROM {_CODES} WHERE {between}"
-        only = f"({keys}) IN ({some})" if parts > 1 else ""
-        yield f"SELECT r.*, c.{KEY_CODE} FROM ({records(of, only)}) AS r JOIN {_CODES} AS c USING ({keys}) {order}"
+        only = f"({keys}) IN (SELECT ({keys}) FROM {_CODES} WHERE {between})" if parts > 1 else ""
+        yield f"{_winners(of, only)} {order}"
+
+
+def _winners(of: Facts, only: str) -> str:
+    """Return SQL of the running records and of the rows known late that win by event time, with their keys' codes."""
+    on = " AND ".join(["true", *(f"r.{quote(key)} = {{0}}.{quote(key)}" for key in of.keys)])
+    coded = f"JOIN {_CODES} AS c ON {on.format('c')}"
+    if of.visible == of.first:
+        return f"""
+            SELECT r.*, c.{KEY_CODE}, true AS {AS_KNOWN}, true AS {BY_EVENT}
+            FROM ({records(of, only)}) AS r {coded}"""
+    view = of.view
+    event = quote(view.event_timestamp)
+    first = f"r.{event} + INTERVAL 1 MICROSECOND" if view.at_t == "exclude" else f"r.{event}"
+    return f"""
+        WITH late AS MATERIALIZED ({_late(of, only)})
+        SELECT r.*, c.{KEY_CODE}, true AS {AS_KNOWN},
+            r.{quote(VISIBLE)} = {first} AND l.{event} IS NULL AS {BY_EVENT}
+        FROM ({records(of, only)}) AS r {coded}
+        LEFT JOIN late AS l ON {on.format("l")} AND r.{event} = l.{event}
+        UNION ALL
+        SELECT r.* REPLACE (r.{FIRST_OF_KEY} AND NOT c.ever AS {FIRST_OF_KEY}), c.{KEY_CODE}, false, true
+        FROM late AS r {coded}"""
+
+
+def _late(of: Facts, only: str) -> str:
+    """Return SQL like that of `records` of the rows known late: of each key and event time the one that ranks last."""
+    view = of.view
+    where = " AND ".join([of.usable, f"{of.known} > {of.first}", *([only] if only else [])])
+    event, known = quote(view.event_timestamp), quote(view.known_at or view.event_timestamp)
+    order = ", ".join([event, known, *(f"{quote(one)} NULLS FIRST" for one in view.tie_break)])
+    by = f"PARTITION BY {quote_all(of.keys)} " if of.keys else ""
+    return f"""
+        SELECT {quote_all([*of.kept, *_time_names(view), VISIBLE])},
+            {event} = first_value({event}) OVER ranked AS {FIRST_OF_KEY}
+        FROM ({_rows(of, of.first, where)})
+        WINDOW ranked AS ({by}ORDER BY {order})
+        QUALIFY lead({event}) OVER ranked IS DISTINCT FROM {event}"""
+
+
+def _rows(of: Facts, visible: str, where: str) -> str:
+    carried = dict.fromkeys([*of.kept, *(one for one in of.view.tie_break if one not in _time_names(of.view))])
+    plain = quote_all(carried) + ", " if carried else ""
+    return f"SELECT {plain}{of.times()}, {visible} AS {quote(VISIBLE)} FROM {of.relation} WHERE {where}"
 
 
 def _time_names(view: View) -> list[str]:

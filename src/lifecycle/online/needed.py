@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lifecycle.engine.settle import VISIBLE, facts, records
+from lifecycle.engine.settle import AS_KNOWN, VISIBLE, facts, records
 from lifecycle.names import quote, relation
 from lifecycle.online.codec import Columns
 
@@ -78,7 +78,7 @@ def needed(connection: Any, view: View, at: int, snapshot: int | None = None) ->
         source = f"({records(of)})"
     else:
         pinned = f" AT (VERSION => {int(snapshot)})" if snapshot is not None else ""
-        source = relation(view.settled) + pinned
+        source = f"{relation(view.settled)}{pinned} WHERE {AS_KNOWN}"
     types = {field.name: field.dtype for field in view.keys}
     listed = [
         # An ENUM sorts by its declaration, the store by its text.
