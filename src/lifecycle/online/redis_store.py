@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import os
 import threading
-import time
-from itertools import groupby, islice
+from itertools import chain, groupby, islice
 from typing import TYPE_CHECKING, Any
 
+import hiredis
 import redis
 
 from lifecycle.errors import PlatformError
 from lifecycle.online.backend import CLOCK, META, SPACE_BYTES, VERSION_BYTES
 from lifecycle.online.opening import without_password
+from lifecycle.online.redis_line import MOST_BYTES, Line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -27,20 +28,9 @@ if TYPE_CHECKING:
 PASSWORD_VARIABLE = "LIFECYCLE_REDIS_PASSWORD"  # noqa: S105 - the variable's name
 CA_VARIABLE = "LIFECYCLE_REDIS_CA"
 _AT_ONCE = 1000
-_LOOK_SECONDS = 60e-6
 _TRIES = 100
-_MOST_IN_LUA = 4000  # unpack() and the stack behind it hold about 8,000 values
-# KEYS: hashes. ARGV: for each of them the number of fields and the fields. Returns all values in order.
-_FETCH = """
-local values, at = {}, 1
-for i = 1, #KEYS do
-  local n = tonumber(ARGV[at])
-  local found = redis.call('HMGET', KEYS[i], unpack(ARGV, at + 1, at + n))
-  for j = 1, n do values[#values + 1] = found[j] end
-  at = at + n + 1
-end
-return values
-"""
+_packed: Any = hiredis.pack_command  # its own annotation takes one-tuples alone
+_MULTI, _EXEC = _packed((b"MULTI",)), _packed((b"EXEC",))
 # KEYS: a space's hash, the store's own hash. ARGV: n fields, n expected values (empty: absent), n new values
 # (empty: delete), the clock's version. All n are written, or none: 0 where a value or the version has changed.
 _SWAP = """
@@ -78,7 +68,6 @@ class RedisBackend:
         self._name = name.encode() + b":"
         self._redis: Any = redis.Redis.from_url(url, **options)
         self._swap = self._redis.register_script(_SWAP)
-        self._fetch = self._redis.register_script(_FETCH)
         self._thread = threading.local()
         try:
             self._redis.ping()
@@ -89,39 +78,31 @@ class RedisBackend:
             ) from error
 
     def read(self, keys: Sequence[bytes]) -> Found:
-        """Return the values of `keys` as of one moment: one script's call, a third quicker than MULTI and EXEC."""
-        if len(keys) > _MOST_IN_LUA:
-            return self._read_many(keys, together=True)
+        """Return the values of `keys` as of one moment, in one transaction: a script's call takes longer by a third."""
         runs = _by_space(keys)
-        arguments: list[Any] = []
-        for _, fields in runs:
-            arguments += [len(fields), *fields]
-        hashes = [self._hash(space) for space, _ in runs]
-        try:
-            return self._ask(len(hashes), *hashes, *arguments)
-        except redis.RedisError:
-            # The connection is gone, or the script is not there yet: the client's own way mends both.
+        commands = [_packed((b"HMGET", self._hash(space), *fields)) for space, fields in runs]
+        request = b"".join([_MULTI, *commands, _EXEC])
+        if len(request) <= MOST_BYTES:
             try:
-                return list(self._fetch(hashes, arguments))
-            except redis.RedisError as error:
-                raise self._failed(error) from error
-
-    def _ask(self, *arguments: Any) -> Found:
-        """Run the reading script on this thread's own connection: the client's way there costs as much again."""
-        name, held = os.getpid(), getattr(self._thread, "held", None)
-        if held is None or held[0] != name:
-            held = self._thread.held = (name, self._redis.connection_pool.get_connection())
-        try:
-            held[1].send_command("EVALSHA", self._fetch.sha, *arguments)
-            # A near server answers sooner than a sleeping thread is woken, so the answer is first looked for.
-            until = time.perf_counter() + _LOOK_SECONDS
-            while not held[1].can_read(0) and time.perf_counter() < until:
+                *_, found = self._ask(request, len(runs) + 2)
+                return list(chain.from_iterable(found))
+            except (OSError, redis.RedisError, hiredis.HiredisError, TypeError):
+                # The connection is gone, or an error stands in the place of values (which is no list). The client's
+                # own way opens a new connection, and says what is wrong where that does not help.
                 pass
-            return list(held[1].read_response(disable_decoding=True))
+        return self._read_many(keys, together=True)
+
+    def _ask(self, request: bytes, answers: int) -> list[Any]:
+        process: int
+        line: Line | None
+        process, line = getattr(self._thread, "held", (0, None))
+        if line is None or process != os.getpid():
+            line = Line(self._redis.connection_pool)
+            self._thread.held = (os.getpid(), line)
+        try:
+            return line.ask(request, answers)
         except BaseException:
-            self._thread.held = None
-            held[1].disconnect()
-            self._redis.connection_pool.release(held[1])
+            del self._thread.held
             raise
 
     def change(self, keys: Sequence[bytes], decide: Callable[[Found], Changes]) -> None:
