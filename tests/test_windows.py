@@ -1,9 +1,11 @@
 """Window features: literal tables in and out, declarations that make no sense, and the way through SQL."""
 
+import importlib
 import math
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import duckdb
@@ -12,6 +14,7 @@ import pyarrow as pa
 import pytest
 
 from lifecycle.definitions import View, Window
+from lifecycle.engine import jit
 from lifecycle.engine import windows as kernel
 from lifecycle.engine.jit import place_for
 from lifecycle.engine.windows import evaluate, mask_column, result_type, window_features
@@ -328,3 +331,25 @@ def test_machine_code_is_kept_between_processes():
     assert told.stdout.strip() == str(folder)
     assert before
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*.nbc")} == before
+
+
+def test_threads_that_load_kernels_at_once_leave_nothing_in_the_working_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    source = tmp_path / "source"
+    source.mkdir()
+    lines = [f"def plus{number}(x):\n    return x + {number}\n" for number in range(24)]
+    (source / "small_kernels.py").write_text("\n".join(lines))
+    monkeypatch.syspath_prepend(str(source))
+    monkeypatch.setattr(jit, "code_folder", lambda: str(tmp_path / "code"))
+    functions = vars(importlib.import_module("small_kernels"))
+    chosen = [functions[f"plus{number}"] for number in range(24)]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            compiled = list(pool.map(jit.kernel(jit.INT(jit.INT)), chosen))
+    finally:
+        sys.setswitchinterval(interval)
+    assert not jit.numba.config.CACHE_DIR
+    assert [one(1) for one in compiled] == list(range(1, 25))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["code", "source"]

@@ -15,6 +15,7 @@ import shutil
 import tempfile
 from functools import cache
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numba
@@ -41,6 +42,9 @@ OUT_MATRIX = INT[:, ::1]
 # The chained lists of flips that `schedule` makes: head, following, flipped.
 TOGGLES = types.UniTuple(INTS, 3)
 
+# Modules may be loaded by several threads at once, and numba knows one folder for all of them.
+_one_place = Lock()
+
 
 def kernel(*signatures: Any, inline: bool = False) -> Callable[[Function], Function]:
     """
@@ -50,12 +54,13 @@ def kernel(*signatures: Any, inline: bool = False) -> Callable[[Function], Funct
     """
 
     def compiled(function: Function) -> Function:
-        before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, code_folder()
-        try:
-            options = {"nogil": True, "cache": True, "error_model": "numpy", "forceinline": inline}
-            return numba.njit(list(signatures), **options)(function)  # type: ignore[no-any-return]
-        finally:
-            numba.config.CACHE_DIR = before
+        options = {"nogil": True, "cache": True, "error_model": "numpy", "forceinline": inline}
+        with _one_place:
+            before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, code_folder()
+            try:
+                return numba.njit(list(signatures), **options)(function)  # type: ignore[no-any-return]
+            finally:
+                numba.config.CACHE_DIR = before
 
     return compiled
 
