@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from lifecycle.definitions import Definitions, Field, Label, OnDemand, Projection, Service, View
-from lifecycle.engine import Receipt, diff, read_receipt, rebuild, settle, training_frame
+from lifecycle.engine import Receipt, diff, halfway, read_receipt, rebuild, settle, training_frame
 from lifecycle.engine.content import ContentHash
 from lifecycle.errors import DataError, UsageError
 from tests.asof_cases import connect
@@ -260,6 +260,26 @@ def test_definitions_and_late_data_are_told_apart_by_a_frame_between(connection)
     assert diff(before, after).summary() == {"limit: definitions or late data": 50}
     told_apart = diff(before, after, middle=ask(connection, release=2)).summary()
     assert told_apart == {"limit: definitions": 49, "limit: late data": 1}
+
+
+def test_the_frame_between_is_made_of_the_first_ones_receipt(connection):
+    expiring = replace(STATES, ttl_us=DAY)
+    before = ask(connection)
+    late(connection)
+    after = ask(connection, (expiring,), release=2)
+    middle = halfway(connection, before.receipt, after.receipt)
+    assert diff(before, after, middle=middle).summary() == {"limit: definitions": 49, "limit: late data": 1}
+    held = connection.execute(SPINE.replace("features.", "lake.features.")).to_arrow_table()
+    in_memory = ask(connection, spine=held)
+    assert halfway(connection, in_memory.receipt, after.receipt) is None
+    connection.execute('ALTER TABLE lake.features.states RENAME "limit" TO most')
+    assert halfway(connection, before.receipt, after.receipt) is None
+
+
+def test_a_changed_model_is_no_late_data(connection):
+    before = ask(connection)
+    late(connection)
+    assert diff(before, ask(connection, release=2), same_facts=True).summary() == {"limit: definitions": 1}
 
 
 @pytest.mark.parametrize("held", [pa.timestamp("ns", "UTC"), pa.timestamp("us"), pa.timestamp("s", "Europe/Berlin")])

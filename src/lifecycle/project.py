@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from lifecycle.analytics import Scores
     from lifecycle.config import Settings
     from lifecycle.definitions import KnownTime
-    from lifecycle.engine import Audit, Explanation, Frame, Receipt
+    from lifecycle.engine import Audit, Difference, Explanation, Frame, Receipt
     from lifecycle.lake import Release
     from lifecycle.online import OnlineStore, Row
     from lifecycle.pipeline.run import Run
@@ -244,6 +244,34 @@ class Project:
         chosen = self.release(about["release"])
         watermarks = None if about["release"] is None else chosen.watermarks
         return rebuild(self.lake.connect(chosen.snapshot), about, spine=spine, watermarks=watermarks)
+
+    def diff_frames(self, a: Frame | str | Path, b: Frame | str | Path) -> Difference:
+        """
+        Attribute each changed cell between two frames to definitions, late data, spine or label.
+
+        a, b: frames, or their Parquet files. Where definitions and release both changed, the frame between them is
+        made to tell the two apart; between releases of the same events, all that changed is the definitions' doing,
+        models among them. Frames of another lake are compared by their receipts alone; see `lifecycle.engine.diff`.
+        """
+        from lifecycle.engine import Frame, diff, halfway, read_receipt
+
+        first, second = (one.receipt if isinstance(one, Frame) else read_receipt(one) for one in (a, b))
+        before, after = self._release_of(first), self._release_of(second)
+        if before is None or after is None or before.number == after.number:
+            return diff(a, b)
+        middle = None
+        if first["definitions_hash"] != second["definitions_hash"]:
+            middle = halfway(self.lake.connect(after.snapshot), first, second)
+        return diff(a, b, middle=middle, same_facts=before.high_water == after.high_water)
+
+    def _release_of(self, receipt: Receipt) -> Release | None:
+        """Return the release that a receipt names, None where this lake's ledger has no such one."""
+        from lifecycle.engine.receipts import write_times
+
+        for release in self.releases():
+            if release.number == receipt["release"] and write_times(release.watermarks) == receipt["watermarks"]:
+                return release
+        return None
 
     def online_features(
         self,

@@ -98,12 +98,21 @@ def diff(
     """
     Attribute each cell that differs between two frames to definitions, late data, spine or label.
 
+    Inside the project whose releases they are of, definitions and late data are told apart by a frame between them.
+
     Example: `lifecycle frame diff monday.parquet friday.parquet`
     """
     from lifecycle.cli import show
+    from lifecycle.config import find_root
     from lifecycle.engine import diff as compare
+    from lifecycle.errors import UsageError
 
-    found = compare(first, second)
+    try:
+        find_root()
+    except UsageError:  # outside a project there are the files alone
+        found = compare(first, second)
+    else:
+        found = project().diff_frames(first, second)
     if json:
         show.as_json({"summary": found.summary(), "cells": found.cells.to_pylist(), "rows": found.rows.to_pylist()})
         return

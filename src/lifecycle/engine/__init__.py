@@ -6,7 +6,7 @@ from lifecycle.engine.frames import Frame, training_frame
 from lifecycle.engine.grids import every_row, monthly, sample, split
 from lifecycle.engine.maturity import backfills, label_table, maturity_curve
 from lifecycle.engine.receipts import Receipt
-from lifecycle.engine.replay import Difference, diff, read_receipt, rebuild
+from lifecycle.engine.replay import Difference, diff, halfway, read_receipt, rebuild
 from lifecycle.engine.settle import settle
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "every_row",
     "explain",
     "explain_rows",
+    "halfway",
     "label_table",
     "maturity_curve",
     "monthly",

@@ -83,7 +83,7 @@ def rebuild(
         connection,
         receipt.definitions,
         given,
-        **{name: request[name] for name in ("features", "label", "known_time", "full_feature_names", "keep_immature")},
+        **_asked(request),
         watermarks=receipt.watermarks,
         release=receipt["release"],
     )
@@ -91,6 +91,11 @@ def rebuild(
         raise DataError("the frame cannot be made again byte for byte: " + "; ".join(other) + ".")
     made.receipt = receipt  # the spine may have come from elsewhere this time
     return made
+
+
+def _asked(request: dict[str, Any]) -> dict[str, Any]:
+    names = ("features", "label", "known_time", "full_feature_names", "keep_immature")
+    return {name: request[name] for name in names}
 
 
 def _spine_again(account: dict[str, Any]) -> str:
@@ -161,16 +166,36 @@ class Difference:
         return dict(counts)
 
 
-def diff(a: Frame | str | Path, b: Frame | str | Path, *, middle: Frame | None = None) -> Difference:
+def halfway(connection: Any, a: Receipt, b: Receipt) -> Frame | None:
+    """
+    Return the frame of a's request and definitions on b's release, which `connection` shows; None where there is none.
+
+    There is none where a's spine cannot be had again, or b's release does not hold what a's definitions read.
+    """
+    # What b's release settled, it settled as b's definitions say.
+    bare = a.definitions.with_views(tuple(replace(view, settled=None) for view in a.definitions.views))
+    request = a["request"]
+    try:
+        return training_frame(
+            connection, bare, _spine_again(a["spine"]), **_asked(request), watermarks=b.watermarks, release=b["release"]
+        )
+    except (DataError, UsageError, OSError):
+        return None
+
+
+def diff(
+    a: Frame | str | Path, b: Frame | str | Path, *, middle: Frame | None = None, same_facts: bool = False
+) -> Difference:
     """
     Attribute each changed cell to `definitions`, `late data`, `spine` or `label`.
 
     Rows are matched by their spine columns, repeated rows in order. A row that one frame lacks is the spine's
     doing where the spines differ, else the label's (it matured, or its definition changed). A feature changed by
     its definition where only that differs, and by late data where only the release does; where both do, `middle`
-    tells them apart: the frame of a's definitions on b's release (`rebuild` makes it). Without it such cells
+    tells them apart: the frame of a's definitions on b's release (`halfway` makes it). Without it such cells
     say "definitions or late data". Frames asked for in two known-time modes, or made by two versions of the engine,
-    say so likewise. Raises UsageError where the frames have no spine column in common.
+    say so likewise. same_facts: the releases hold the same events, so that a changed model did what no late data
+    can have done: `definitions`. Raises UsageError where the frames have no spine column in common.
     """
     first, second = _taken(a), _taken(b)
     shared = [name for name in first.spine_columns if name in second.spine_columns]
@@ -178,6 +203,8 @@ def diff(a: Frame | str | Path, b: Frame | str | Path, *, middle: Frame | None =
         raise UsageError("the frames' spines have no column in common, so their rows cannot be matched.")
     pairs, only_a, only_b = _match(first, second, shared)
     cells = list(_cells(first, second, pairs, _taken(middle) if middle is not None else None, shared))
+    if same_facts:
+        cells = [(*cell, DEFINITIONS if LATE_DATA in cause else cause) for *cell, cause in cells]
     cause = SPINE if first.receipt["spine"]["hash"] != second.receipt["spine"]["hash"] else LABEL
     rows = [("a", row, cause) for row in only_a] + [("b", row, cause) for row in only_b]
     return Difference(
