@@ -35,11 +35,7 @@ def matched(
     spine_keys: the spine column behind k0, k1, ... of the session's table `spine`.
     Raises SpineError where a key column's type cannot equal the relation's.
     """
-    have = dict(
-        session.rows(
-            "SELECT column_name, data_type FROM duckdb_columns() WHERE database_name = 'temp' AND table_name = 'spine'"
-        )
-    )
+    have = {column: dtype for column, dtype, *_ in session.rows("DESCRIBE spine")}
     listed = []
     for position, (spine_key, column) in enumerate(pairs):
         name = f"k{list(spine_keys).index(spine_key)}"

@@ -57,12 +57,8 @@ class Session:
     def append(self, table: str, batch: pa.Table) -> None:
         """Append an Arrow table to a temporary table, made by the first call."""
         self.cursor.register("arriving", batch)
-        exists = self.value("SELECT count(*) FROM duckdb_tables() WHERE temporary AND table_name = ?", [table])
-        self.run(
-            f"INSERT INTO {table} SELECT * FROM arriving"
-            if exists
-            else f"CREATE TEMP TABLE {table} AS SELECT * FROM arriving"
-        )
+        self.run(f"CREATE TEMP TABLE IF NOT EXISTS {table} AS FROM arriving LIMIT 0")
+        self.run(f"INSERT INTO {table} FROM arriving")
         self.cursor.unregister("arriving")
 
     def spool(self, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> pa.Table:
@@ -86,19 +82,22 @@ class Session:
 
 def columns(connection: Any, name: str) -> dict[str, str]:
     """Return the columns of the lake's relation `schema.table` with DuckDB's names of their types."""
-    relation(name)
-    schema, table = name.split(".")
-    found = connection.execute(
-        "SELECT column_name, data_type FROM duckdb_columns() "
-        "WHERE database_name = 'lake' AND schema_name = ? AND table_name = ? ORDER BY column_index",
-        [schema, table],
-    ).fetchall()
-    if not found:
+    try:
+        # DuckDB's own tables of tables and columns look at the whole lake, each time.
+        found = connection.execute(f"DESCRIBE {relation(name)}").fetchall()
+    except Exception:
+        if _there(connection, name):
+            raise
         raise UsageError(
             f"the lake has no relation {name!r} in this release. Build it (`lifecycle build`), "
             "or correct the name where it is declared."
-        )
-    return dict(found)
+        ) from None
+    return {column: dtype for column, dtype, *_ in found}
+
+
+def _there(connection: Any, name: str) -> bool:
+    query = "SELECT 1 FROM duckdb_columns() WHERE database_name = 'lake' AND schema_name = ? AND table_name = ? LIMIT 1"
+    return bool(connection.execute(query, name.split(".")).fetchall())
 
 
 def require(wanted: Iterable[str | None], have: dict[str, str], name: str, who: str) -> None:

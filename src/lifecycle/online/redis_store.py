@@ -66,6 +66,7 @@ class RedisBackend:
             options["ssl_ca_certs"] = os.environ[CA_VARIABLE]
         self._place = without_password(url)
         self._name = name.encode() + b":"
+        self._hashes = {META: self._name + b"store"}
         self._redis: Any = redis.Redis.from_url(url, **options)
         self._swap = self._redis.register_script(_SWAP)
         self._thread = threading.local()
@@ -164,7 +165,10 @@ class RedisBackend:
         return PlatformError(f"Redis at {self._place} failed: {error}.")
 
     def _hash(self, space: bytes) -> bytes:
-        return self._name + (b"store" if space == META else str(int.from_bytes(space, "big")).encode())
+        name = self._hashes.get(space)
+        if name is None:
+            name = self._hashes[space] = self._name + str(int.from_bytes(space, "big")).encode()
+        return name
 
 
 def _by_space(keys: Sequence[bytes]) -> list[tuple[bytes, list[bytes]]]:
