@@ -3,6 +3,7 @@ Every error that the platform raises on purpose.
 
 LifecycleError
 ├── UsageError        exit 2: a wrong argument, name or configuration
+│   └── UnsupportedError  one of Feast's operations that is not there
 ├── DataError         exit 3: the data is not what it should be
 │   ├── IntakeError       a file is refused whole
 │   ├── GateError         an expectation failed: no release
@@ -33,6 +34,14 @@ class UsageError(LifecycleError):
     """A wrong argument, name or configuration: the caller can mend it."""
 
     exit_code = 2
+
+
+class UnsupportedError(UsageError, NotImplementedError):
+    """
+    An operation of Feast's interface that is left out here on purpose.
+
+    A NotImplementedError as well: Feast's own stores raise that for what they lack.
+    """
 
 
 class DataError(LifecycleError):

@@ -17,15 +17,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from feast import FeatureService, utils
 from feast.infra.online_stores.online_store import OnlineStore
 from feast.infra.supported_async_methods import SupportedAsyncMethods
 from feast.repo_config import FeastConfigBaseModel
 
 from lifecycle import config as project_config
-from lifecycle.errors import UsageError
+from lifecycle.errors import UnsupportedError, UsageError
 from lifecycle.feast_plugin.online_response import LifecycleOnlineResponse
-from lifecycle.feast_plugin.online_tables import Plan, Tables
+from lifecycle.feast_plugin.online_tables import NotPlainError, Plan, Tables
 from lifecycle.feast_plugin.online_values import column_of, key_values, plain_column
 from lifecycle.online import open_store
 from lifecycle.online.codec import Columns
@@ -119,15 +120,17 @@ class LifecycleOnlineStore(OnlineStore):
         """
         Write rows of an Arrow table in the view's own column names, round Feast's protobuf values.
 
-        Windows that the store evaluates itself are left alone: their values at one moment would add nothing.
+        A row without a created time is known from this write on, none later. Windows that the store evaluates
+        itself are left alone: their values at one moment would add nothing.
         """
         tables = self.tables(config)
         held = tables.writable(table)
         if held.view.windows:
             return
         source = table.batch_source
+        now = time.time_ns() // 1000
         for batch in rows.combine_chunks().to_batches():
-            tables.put(held, _arrow_columns(held, batch, source.timestamp_field, source.created_timestamp_column))
+            tables.put(held, _arrow_columns(held, batch, source.timestamp_field, source.created_timestamp_column, now))
 
     def online_read(
         self,
@@ -180,14 +183,18 @@ class LifecycleOnlineStore(OnlineStore):
         if not include_feature_view_version_metadata and not _tracked():
             plan = self._plan(registry, project, features, full_feature_names)
         keys = plan.columns(entity_rows) if plan is not None else None
-        if plan is None or keys is None:
-            return super().get_online_features(
-                config, features, entity_rows, registry, project, full_feature_names,
-                include_feature_view_version_metadata,
-            )  # fmt: skip
-        count = len(next(iter(keys.values())))
-        blocks = self.tables(config).read(plan, plan.rows(keys), count)
-        return LifecycleOnlineResponse({name: (values, plan.types[name]) for name, values in keys.items()}, blocks)
+        if plan is not None and keys is not None:
+            count = len(next(iter(keys.values())))
+            try:
+                blocks = self.tables(config).read(plan, plan.rows(keys), count)
+            except NotPlainError:
+                pass
+            else:
+                named = {name: (values, plan.types[name]) for name, values in keys.items()}
+                return LifecycleOnlineResponse(named, blocks)
+        return super().get_online_features(
+            config, features, entity_rows, registry, project, full_feature_names, include_feature_view_version_metadata
+        )
 
     async def get_online_features_async(  # noqa: PLR0917 - Feast's signature
         self,
@@ -277,7 +284,7 @@ class LifecycleOnlineStore(OnlineStore):
 
     def retrieve_online_documents(self, *_: Any, **__: Any) -> Any:
         """Refuse: vectors are not searched here."""
-        raise UsageError(
+        raise UnsupportedError(
             "the online store finds rows by key; it does not search vectors or text. Keep embeddings in one of Feast's "
             "vector stores (pgvector, Milvus, Qdrant, ...) under a project of their own."
         )
@@ -322,30 +329,46 @@ def _columns(held: Table, data: Written) -> Columns:
     """Return Feast's rows as columns to pack."""
     view = held.view
     now = time.time_ns() // 1000
-    keys = list(zip(*(key_values(view, key) for key, *_ in data), strict=True)) if view.keys else []
+    given = [tuple(key_values(view, key)) if view.keys else () for key, *_ in data]
+    events = [to_microseconds(event) for _, _, event, _ in data]
+    # pandas' NULL time differs from itself.
+    created = [None if one is None or one != one else to_microseconds(one) for *_, one in data]  # noqa: PLR0124
+    # Rows without a created time count in the order in which they are written, in one call as in several calls: of
+    # one key and event time the last replaces those before it.
+    rows = enumerate(zip(given, events, created, strict=True))
+    last = {(key, event, None if known is None else at): at for at, (key, event, known) in rows}
+    if len(last) < len(data):
+        kept = sorted(last.values())
+        given, events = [given[at] for at in kept], [events[at] for at in kept]
+        created, data = [created[at] for at in kept], [data[at] for at in kept]
+    keys = list(zip(*given, strict=True)) if view.keys else []
     features = []
     missing = held.missing
     for field in view.features:
+        if field.name not in held.kinds:
+            features.append(pa.nulls(len(data), held.types[field.name]))
+            continue
         values = [row.get(field.name, missing) for _, row, *_ in data]
         who = f"feature {view.name}:{field.name}"
         features.append(column_of(values, field.dtype, held.kinds[field.name], who))
-    known = [now if created is None else min(to_microseconds(created), now) for *_, created in data]
+    known = [now if one is None else min(one, now) for one in created]
     times = pa.timestamp("us", "UTC")
     return Columns(
         keys=[plain_column(list(values), field.dtype) for values, field in zip(keys, view.keys, strict=True)],
         features=features,
-        event=pa.array([to_microseconds(event) for _, _, event, _ in data], pa.int64()).cast(times),
+        event=pa.array(events, pa.int64()).cast(times),
         known=pa.array(known, pa.int64()).cast(times),
     )
 
 
-def _arrow_columns(held: Table, batch: pa.RecordBatch, timestamp: str, created: str | None) -> Columns:
-    """Return an Arrow batch as columns to pack; rows with a NULL key or time are left out."""
+def _arrow_columns(held: Table, batch: pa.RecordBatch, timestamp: str, created: str | None, now: int) -> Columns:
+    """Return an Arrow batch as columns to pack; rows with a NULL key or time are left out. `now`: microseconds."""
     needed = [entity for entity, _ in held.view.join_keys] + [timestamp]
     for name in needed:
         if batch.column(name).null_count:
             batch = batch.filter(batch.column(name).is_valid())
     times = pa.timestamp("us", "UTC")
+    latest = pa.scalar(now, pa.int64())
 
     def moment(name: str) -> pa.Array:
         column = batch.column(name)
@@ -353,14 +376,20 @@ def _arrow_columns(held: Table, batch: pa.RecordBatch, timestamp: str, created: 
             return plain_column(column.to_pylist(), "TIMESTAMP WITH TIME ZONE")
         return column.cast(pa.timestamp("us", column.type.tz), safe=False).cast(times)
 
+    known = pc.min_element_wise(moment(created).cast(pa.int64()), latest) if created else pa.repeat(latest, len(batch))
     return Columns(
         keys=[
             held.arrow(batch.column(entity), field.name)
             for (entity, _), field in zip(held.view.join_keys, held.view.keys, strict=True)
         ],
-        features=[held.arrow(batch.column(field.name), field.name) for field in held.view.features],
+        features=[
+            held.arrow(batch.column(field.name), field.name)
+            if field.name in held.kinds
+            else pa.nulls(len(batch), held.types[field.name])
+            for field in held.view.features
+        ],
         event=moment(timestamp),
-        known=moment(created) if created else None,
+        known=known.cast(times),
     )
 
 

@@ -35,6 +35,10 @@ _NATIVE: dict[ValueType, set[type]] = {ValueType.STRING: {str}, ValueType.INT64:
 Keys = dict[str, list[Any]]
 
 
+class NotPlainError(Exception):
+    """A key that was taken for a plain value of its type is none, such as a whole number of more than 64 bits."""
+
+
 class Table:
     """A Feast view as rows are written for it: the store's view of it, and Feast's types."""
 
@@ -228,7 +232,11 @@ class Tables:
         self.store.put(table.view, rows, at=time.time_ns() // 1000)
 
     def read(self, plan: Plan, keys: Sequence[Keys], count: int) -> list[Block]:
-        """Return each view's answers for `count` rows of keys, all as of one moment of the store."""
+        """
+        Return each view's answers for `count` rows of keys, all as of one moment of the store.
+
+        Raises NotPlainError where a plain request's keys cannot all be looked up, so that Feast says what is wrong.
+        """
         version, bound = plan.bound(self.store)
         while True:
             wanted = _encoded(bound, keys, count)
@@ -239,6 +247,8 @@ class Tables:
                 break
             version, bound = plan.bound(self.store, clock.version)
         if len(asked) != len(wanted):
+            if plan.types:
+                raise NotPlainError
             entries = iter(found)
             found = [None if key is None else next(entries) for key in wanted]
         now = time.time_ns() // 1000
