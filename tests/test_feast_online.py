@@ -138,6 +138,16 @@ def objects(folder):
 
 
 def make(folder, online, engine="local"):
+    return bare(folder, online, objects, engine)
+
+
+def place_of_its_own(path, number):
+    """Return an online store beside the one at `path`: another folder, or another Redis database."""
+    return {"type": OURS, "path": path[:-1] + str(number) if "//" in path else f"{path}{number}"}
+
+
+def bare(folder, online, made, engine="local"):
+    """Return a Feast store of `made`: its objects, or what makes them of its folder."""
     folder.mkdir()
     store = FeatureStore(
         config=RepoConfig(
@@ -150,7 +160,8 @@ def make(folder, online, engine="local"):
             repo_path=folder,
         )
     )
-    store.apply(objects(folder))
+    if given := made(folder) if callable(made) else made:
+        store.apply(given)
     return store
 
 
@@ -309,6 +320,54 @@ def test_the_last_write_of_a_moment_counts_and_older_rows_never_replace_newer(st
     assert trips(store, 50) == [6]
 
 
+def test_rows_of_one_call_without_a_created_time_count_in_its_order(store):
+    first = NOW - timedelta(hours=1)
+    orders = ([1, 2, 3], [3, 2, 1], [2, 3, 1])
+    for driver_id, order in enumerate(orders, 150):
+        write(store, "stats", *((driver_id, {"trips": Value(int64_val=one)}, first, None) for one in order))
+    write(
+        store,
+        "stats",
+        (153, {"trips": Value(int64_val=1)}, first, None),
+        (153, {"trips": Value(int64_val=2)}, first - timedelta(seconds=1), None),
+        (154, {"trips": Value(int64_val=3)}, first, pd.NaT),
+    )
+    assert trips(store, 150, 151, 152, 153, 154) == [3, 1, 1, 1, 3]
+
+
+def test_a_file_without_created_times_that_is_mended_and_materialized_again_counts(place):
+    folder, path = place
+    file = folder / "mended.parquet"
+    source = FileSource(name="mended", path=str(file), timestamp_field="event_timestamp")
+    view = FeatureView(name="mended", entities=[driver], schema=[Field(name="trips", dtype=Int64)], source=source)
+    made = bare(folder / "mended", place_of_its_own(path, 2), [], ENGINE)
+    for number in (5, 9, 3):
+        frame = pd.DataFrame({"driver_id": [1], "event_timestamp": [NOW - timedelta(hours=1)], "trips": [number]})
+        frame.to_parquet(file)
+        made.apply([driver, view])
+        made.materialize(NOW - timedelta(days=1), NOW)
+        assert made.get_online_features(["mended:trips"], [{"driver_id": 1}]).to_dict()["trips"] == [number]
+
+
+def test_a_created_time_ahead_of_the_clock_hides_no_row(place):
+    folder, path = place
+    times = pa.array([NOW - timedelta(hours=1)] * 2, pa.timestamp("us", "UTC"))
+    created = pa.array([datetime.now(UTC) + timedelta(hours=5), None], pa.timestamp("us", "UTC"))
+    rows = {"driver_id": [1, 2], "event_timestamp": times, "created": created, "trips": [5, 6]}
+    pq.write_table(pa.table(rows), folder / "ahead.parquet")
+    source = FileSource(
+        name="ahead",
+        path=str(folder / "ahead.parquet"),
+        timestamp_field="event_timestamp",
+        created_timestamp_column="created",
+    )
+    view = FeatureView(name="ahead", entities=[driver], schema=[Field(name="trips", dtype=Int64)], source=source)
+    made = bare(folder / "ahead", place_of_its_own(path, 3), [driver, view], ENGINE)
+    made.materialize(NOW - timedelta(days=1), NOW)
+    found = made.get_online_features(["ahead:trips"], [{"driver_id": 1}, {"driver_id": 2}]).to_dict()
+    assert found["trips"] == [5, 6]
+
+
 def test_feasts_own_read_and_write_calls(store):
     view = store.get_feature_view("stats")
     online = store._get_provider().online_store
@@ -348,7 +407,17 @@ def test_columns_and_protobuf_keys_are_taken(store, rows):
 
 
 @pytest.mark.parametrize(
-    "rows", [[], [{}], [{"rider": 1}], [{"driver_id": 1}, {}], {"driver_id": []}, [{"driver_id": "x"}]]
+    "rows",
+    [
+        [],
+        [{}],
+        [{"rider": 1}],
+        [{"driver_id": 1}, {}],
+        {"driver_id": []},
+        [{"driver_id": "x"}],
+        [{"driver_id": 1}, {"driver_id": 2**63}],
+        [{"driver_id": -(10**30)}],
+    ],
 )
 def test_faults_are_feasts_own(store, stock, rows):
     outcomes = []
@@ -360,14 +429,88 @@ def test_faults_are_feasts_own(store, stock, rows):
     assert outcomes[0] == outcomes[1]
 
 
-def test_vectors_are_refused(store):
+@pytest.mark.parametrize("kind", [UsageError, NotImplementedError])
+def test_vectors_are_refused(store, kind):
     online = store._get_provider().online_store
     for call in (online.retrieve_online_documents, online.retrieve_online_documents_v2):
-        with pytest.raises(UsageError, match="does not search vectors"):
+        with pytest.raises(kind, match="does not search vectors"):
             call(store.config, store.get_feature_view("every"), ["f32s"], [0.5], 3)
 
 
-def test_a_changed_schema_begins_anew_and_a_deleted_view_is_gone(place):
+def changing(*fields, keys=(driver,)):
+    source = FileSource(name="changing", path="none.parquet", timestamp_field="event_timestamp")
+    schema = [Field(name=name, dtype=dtype) for name, dtype in fields]
+    return FeatureView(name="changing", entities=list(keys), schema=schema, source=source)
+
+
+def test_rows_outlive_a_change_of_their_views_features(place):
+    folder, path = place
+    view = changing(("trips", Int32), ("word", String), ("words", Array(String)), ("raw", Json))
+    made = bare(folder / "evolving", place_of_its_own(path, 4), [driver, view])
+    first = NOW - timedelta(hours=1)
+    ahead = datetime.now(UTC) + timedelta(seconds=5)
+    old = {
+        "trips": Value(int32_val=7),
+        "word": Value(string_val="é"),
+        "words": Value(string_list_val={"val": ["a", ""]}),
+        "raw": Value(json_val="[1]"),
+    }
+    write(made, "changing", *((one, old, first, None) for one in range(3)))
+    write(made, "changing", (2, old | {"trips": Value(int32_val=8)}, ahead, None))
+
+    def read(*names):
+        rows = [{"driver_id": one} for one in range(4)]
+        found = made.get_online_features([f"changing:{name}" for name in names], rows)
+        assert OnlineResponse(found.proto).to_dict() == found.to_dict()
+        return list(zip(*(found.to_dict()[name] for name in names), strict=True))
+
+    # A feature comes, one goes, one gets wider, one gets another type: read before and after the first write.
+    made.apply([changing(("more", Float64), ("trips", Int64), ("words", Array(String)), ("word", Int64))])
+    names = ("trips", "words", "word", "more")
+    kept = (7, ["a", ""], None, None)
+    assert read(*names) == [kept, kept, kept, (None,) * 4]
+    write(made, "changing", (1, {"trips": Value(int64_val=2**40), "more": Value(double_val=0.5)}, NOW, None))
+    assert read(*names) == [kept, (2**40, None, None, 0.5), kept, (None,) * 4]
+    # An older row still changes nothing, and the row whose time lay ahead came over too.
+    write(made, "changing", (0, {"trips": Value(int64_val=1)}, first - timedelta(seconds=1), None))
+    assert read("trips")[:1] == [(7,)]
+    store = made._get_provider().online_store.tables(made.config).store
+    spaces = store.catalog()[1].of("changing")
+    assert (spaces.loading, spaces.previous, store.catalog()[1].dropped) == (None, None, [])
+    assert len(list(store.backend.scan(spaces.serving.prefix))) == 3
+    time.sleep(max(0, (ahead - datetime.now(UTC)).total_seconds()) + 0.1)
+    assert read("trips")[2] == (8,)
+
+
+def test_a_writer_that_has_not_heard_of_a_new_feature_takes_none_away(place):
+    folder, path = place
+    online = place_of_its_own(path, 5)
+    wide, narrow = changing(("trips", Int64), ("raw", Json)), changing(("trips", Int64))
+    newer = bare(folder / "newer", online, [driver, wide])
+    older = bare(folder / "older", online, [driver, narrow])
+    write(newer, "changing", (1, {"trips": Value(int64_val=1), "raw": Value(json_val="{}")}, NOW, None))
+    write(older, "changing", (2, {"trips": Value(int64_val=2), "raw": Value(json_val="x")}, NOW, None))
+    rows = [{"driver_id": 1}, {"driver_id": 2}]
+    found = newer.get_online_features(["changing:trips", "changing:raw"], rows).to_dict()
+    assert (found["trips"], found["raw"]) == ([1, 2], [{}, None])
+    assert older.get_online_features(["changing:trips"], rows).to_dict()["trips"] == [1, 2]
+
+
+def test_other_keys_begin_anew(place):
+    folder, path = place
+    made = bare(folder / "rekeyed", place_of_its_own(path, 6), [driver, customer, changing(("trips", Int64))])
+    write(made, "changing", (1, {"trips": Value(int64_val=1)}, NOW, None))
+    made.apply([changing(("trips", Int64), keys=(driver, customer))])
+    view, online = made.get_feature_view("changing"), made._get_provider().online_store
+    found = [key(driver_id=1, customer_id="a")]
+    online.online_write_batch(made.config, view, [(found[0], {"trips": Value(int64_val=2)}, NOW, None)], None)
+    assert online.online_read(made.config, view, found) == [(NOW, {"trips": Value(int64_val=2)})]
+    store = online.tables(made.config).store
+    space = store.catalog()[1].of("changing").serving
+    assert (len(list(store.backend.scan(space.prefix))), store.catalog()[1].dropped) == (1, [])
+
+
+def test_the_same_row_with_a_new_feature_counts_and_a_deleted_view_is_gone(place):
     folder, path = place
     made = make(folder / "changing", {"type": OURS, "path": path if "//" not in path else path[:-1] + "1"})
     row = (1, {"trips": Value(int64_val=1), "rate": Value(double_val=0.5)}, NOW, NOW)

@@ -13,9 +13,10 @@ from feast.value_type import ValueType
 
 from lifecycle.engine.selection import Selection
 from lifecycle.feast_plugin.online_response import Block, Shape
-from lifecycle.feast_plugin.online_values import SERIALIZED, Value, form_of, key_value, ttl_of, view_of
+from lifecycle.feast_plugin.online_values import SERIALIZED, Value, fits, form_of, key_value, ttl_of, view_of
 from lifecycle.online.backend import CLOCK, SPACE_BYTES
 from lifecycle.online.codec import schema_hash
+from lifecycle.online.holding import covers, hold
 from lifecycle.online.keys import LONGEST
 from lifecycle.online.kinds import arrow_type
 from lifecycle.online.read import NOT_FOUND, Part, WindowPart, part_of
@@ -52,7 +53,7 @@ class Table:
     @property
     def plain(self) -> bool:
         """Whether Arrow columns are packed as they are: no key and no feature is kept as protobuf bytes."""
-        blobs = {self.kinds[one.name] for one in self.view.features if one.dtype == "BLOB"}
+        blobs = {self.kinds.get(one.name) for one in self.view.features if one.dtype == "BLOB"}
         return blobs <= {ValueType.BYTES} and [key.name for key in self.view.keys] != [SERIALIZED]
 
     def arrow(self, column: pa.Array, name: str) -> pa.Array:
@@ -192,8 +193,11 @@ class Plan:
             nothing = [None] * len(names)
             return Bound(None, b"", live=True, keys=(), shape=Shape(self.names[at], nothing, nothing))
         view = replace(space.definition_of_view(), ttl_us=ttl_of(table))
-        types = {field.name: field.dtype for field in view.features}
         kinds = kinds_of(table)
+        types = {field.name: field.dtype for field in view.features}
+        if not space.release:
+            # A feature whose type has changed since the rows were written has no value in them.
+            types = {name: dtype for name, dtype in types.items() if fits(dtype, kinds.get(name))}
         held = [name for name in names if name in types]
         keys = tuple(entity for entity, _ in view.join_keys)
         return Bound(
@@ -224,7 +228,11 @@ class Tables:
         view = view_of(feast_view)
         schema = schema_hash(view)
         if serving is None or serving.schema != schema.hex():
-            self.store.hold(view, schema)
+            held = None if serving is None else serving.definition_of_view()
+            if held is not None and covers(held, view):
+                # A feature that was taken away, or a process that has not heard of a new one, changes no rows.
+                return Table(feast_view, held)
+            hold(self.store, view, schema)
         return Table(feast_view, view)
 
     def put(self, table: Table, rows: Columns) -> None:

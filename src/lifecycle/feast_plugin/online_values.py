@@ -20,6 +20,7 @@ from feast.value_type import ValueType
 
 from lifecycle.definitions import Field, View
 from lifecycle.errors import DataError
+from lifecycle.online.holding import WIDER
 from lifecycle.online.kinds import arrow_type
 from lifecycle.times import MICROSECOND
 
@@ -68,6 +69,12 @@ def view_of(feast_view: FeatureView) -> View:
         keys=fields,
         ttl_us=ttl_of(feast_view),
     )
+
+
+def fits(dtype: str, kind: ValueType | None) -> bool:
+    """Whether what is stored as DuckDB's type `dtype` are values of a Feast type; None is no feature's."""
+    wanted = None if kind is None else _DTYPES.get(kind, "BLOB")
+    return dtype == wanted or (dtype, wanted) in WIDER
 
 
 def key_types(feast_view: FeatureView) -> dict[str, ValueType]:

@@ -279,25 +279,6 @@ class OnlineStore:
             "store's own definitions, or materialize the release you read with."
         )
 
-    def hold(self, view: View, schema: bytes) -> None:
-        """
-        Begin to keep `view` for writes alone, empty, unless the store holds it with this schema already.
-
-        Rows of another schema go; a view that a release was materialized into stays as it is.
-        """
-
-        def change(catalog: Catalog) -> Catalog:
-            old = catalog.of(view.name).serving
-            if old is not None and (old.release or old.schema == schema.hex()):
-                return catalog
-            epoch = 1 if old is None else old.epoch + 1
-            declared = Definitions(views=(view,)).to_json()
-            space = Space(catalog.next, epoch, view.name, schema.hex(), "", "", 0, 0, 0, declared)
-            changed = catalog.with_view(view.name, Spaces(space)).with_(next=catalog.next + 1)
-            return changed if old is None else changed.with_(dropped=[*catalog.dropped, old.number])
-
-        self.update(change)
-
     def forget(self, names: Sequence[str]) -> None:
         """Drop views with all their rows; those the store does not hold are passed over."""
         gone: list[int] = []
