@@ -180,6 +180,17 @@ def test_a_service_of_what_is_not_there_is_refused(settings, release, tmp_path, 
         compiled(replace(settings, feature_repo=repo))
 
 
+def test_a_service_takes_only_what_it_names_of_an_on_demand_view(settings, release, tmp_path):  # noqa: ARG001
+    repo = tmp_path / "feature_repo"
+    shutil.copytree(settings.feature_repo, repo)
+    some = "amount_habit[['amount_z_90d']], country_mismatch"
+    text = (repo / "services.py").read_text() + f"\nsome = FeatureService(name='some', features=[{some}])\n"
+    (repo / "services.py").write_text(text)
+    definitions = compiled(replace(settings, feature_repo=repo))
+    assert definitions.service("some").on_demand == ("amount_habit:amount_z_90d", "country_mismatch")
+    assert "amount_habit" in definitions.service("fraud_v1").on_demand
+
+
 def test_a_view_of_an_entity_that_no_file_declares_is_refused(settings, release, tmp_path):  # noqa: ARG001
     repo = tmp_path / "feature_repo"
     shutil.copytree(settings.feature_repo, repo)

@@ -166,6 +166,21 @@ def known(**changes):
     return Definitions(views=(VIEW,), on_demand=(habit,), services=(replace(service, **changes),))
 
 
+def test_a_service_takes_all_features_of_an_on_demand_view_or_those_it_names():
+    outputs = tuple(ours.Field(name, "BIGINT") for name in ("twice", "thrice", "square"))
+    definitions = replace(known(), on_demand=(view(features=outputs),))
+
+    def columns(*names):
+        [service] = definitions.services
+        made = replace(definitions, services=(replace(service, on_demand=names),))
+        return select(Definitions.from_json(made.to_json()), "fraud").columns
+
+    assert columns("twofold") == ("mean", "twice", "thrice", "square")
+    assert columns("twofold:square", "twofold:twice") == ("mean", "square", "twice")
+    with pytest.raises(UsageError, match="unknown feature of on-demand view 'twofold' 'cube'"):
+        columns("twofold:cube")
+
+
 def test_what_nobody_asked_for_is_read_and_not_shown():
     wanted = select(known(), "fraud")
     assert wanted.names == ("mean",)

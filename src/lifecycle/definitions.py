@@ -153,7 +153,11 @@ class OnDemand:
 
 @dataclass(frozen=True)
 class Service:
-    """A named list of features that a model trains on and reads online; `on_demand` names on-demand views."""
+    """
+    A named list of features that a model trains on and reads online.
+
+    on_demand: names of on-demand views, each for all its features or, written `view:feature`, for one of them.
+    """
 
     name: str
     projections: tuple[Projection, ...]

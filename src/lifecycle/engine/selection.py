@@ -59,7 +59,7 @@ def select(definitions: Definitions, features: str | Sequence[str], *, full_feat
             return select(definitions, [features], full_feature_names=full_feature_names)
         service = definitions.service(features)
         selections = [_project(definitions, one, full_feature_names) for one in service.projections]
-        computed = [_computed(definitions.on_demand_view(one), None, full_feature_names) for one in service.on_demand]
+        computed = _taken(definitions, service.on_demand, full_feature_names)
         order = [name for selection in selections for name in selection.names]
         order += [name for made in computed for name in made.names]
     else:
@@ -95,9 +95,22 @@ def _listed(
     return selections, computed, [_name(view, feature, full) for view, feature in order]
 
 
-def _computed(view: OnDemand, features: Sequence[str] | None, full: bool) -> Computed:
-    taken = tuple(features) if features is not None else tuple(one.name for one in view.features)
-    return Computed(view, taken, tuple(_name(view.name, one, full) for one in taken))
+def _taken(definitions: Definitions, names: Iterable[str], full: bool) -> list[Computed]:
+    """Return what a service takes of on-demand views: by name all features of one, by `view:feature` one of them."""
+    by_view: dict[str, list[str]] = {}
+    for name in names:
+        view_name, _, feature = name.partition(":")
+        view = definitions.on_demand_view(view_name)
+        by_view.setdefault(view_name, []).extend([view.feature(feature).name] if feature else _all(view))
+    return [_computed(definitions.on_demand_view(name), taken, full) for name, taken in by_view.items()]
+
+
+def _all(view: OnDemand) -> list[str]:
+    return [one.name for one in view.features]
+
+
+def _computed(view: OnDemand, features: Sequence[str], full: bool) -> Computed:
+    return Computed(view, tuple(features), tuple(_name(view.name, one, full) for one in features))
 
 
 def _with_inputs(

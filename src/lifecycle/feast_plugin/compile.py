@@ -40,10 +40,11 @@ def compile_repo(settings: Settings, connection: Any) -> Definitions:
     views = tuple(_compile_view(by_name[name], entities, connection) for name in sorted(by_name))
     on_demand = sorted(contents.on_demand_feature_views, key=lambda one: one.name)
     features = {view.name: tuple(feature.name for feature in view.features) for view in views}
+    computed = {one.name: tuple(feature.name for feature in one.features) for one in on_demand}
     services = sorted(contents.feature_services, key=lambda one: one.name)
     return Definitions(
         views=views,
-        services=tuple(_compile_service(one, features, {o.name for o in on_demand}) for one in services),
+        services=tuple(_compile_service(one, features, computed) for one in services),
         labels=load_labels(settings),
         known_time=load_repo_config(settings).offline_store.known_time,
         on_demand=tuple(_compile_on_demand(one, {view.name: view for view in views}) for one in on_demand),
@@ -199,10 +200,16 @@ def _inferred(source: LifecycleSource, columns: Mapping[str, str], keys: tuple[s
     ]
 
 
-def _compile_service(service: FeatureService, features: Mapping[str, tuple[str, ...]], on_demand: set[str]) -> Service:
+def _compile_service(
+    service: FeatureService, features: Mapping[str, tuple[str, ...]], on_demand: Mapping[str, tuple[str, ...]]
+) -> Service:
     projections = []
+    computed = []
     for projection in service.feature_view_projections:
         if projection.name in on_demand:
+            taken = tuple(field.name for field in projection.features) or on_demand[projection.name]
+            whole = set(taken) == set(on_demand[projection.name])
+            computed += [projection.name] if whole else [f"{projection.name}:{one}" for one in taken]
             continue
         if projection.name not in features:
             raise unknown(f"view of service {service.name!r}", projection.name, [*features, *on_demand])
@@ -219,8 +226,7 @@ def _compile_service(service: FeatureService, features: Mapping[str, tuple[str, 
                 join_keys=tuple(sorted(projection.join_key_map.items())),
             )
         )
-    named = tuple(one.name for one in service.feature_view_projections if one.name in on_demand)
-    return Service(name=service.name, projections=tuple(projections), on_demand=named)
+    return Service(name=service.name, projections=tuple(projections), on_demand=tuple(computed))
 
 
 def _compile_on_demand(view: OnDemandFeatureView, views: Mapping[str, View]) -> OnDemand:
