@@ -9,6 +9,8 @@ from lifecycle import errors
     ("error", "code"),
     [
         (errors.UsageError, 2),
+        (errors.UnsupportedError, 2),
+        (errors.UnsupportedError, 2),
         (errors.DataError, 3),
         (errors.IntakeError, 3),
         (errors.GateError, 3),
@@ -25,7 +27,7 @@ def test_exit_codes_tell_usage_data_and_platform_apart(error, code):
 
 def test_the_tree_in_the_docstring_names_every_error():
     classes = [one for one in vars(errors).values() if isinstance(one, type) and one.__module__ == errors.__name__]
-    assert len(classes) == 9
+    assert len(classes) == 10
     for one in classes:
         assert one.__name__ in errors.__doc__
 
