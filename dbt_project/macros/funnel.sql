@@ -113,14 +113,19 @@ counts as (
 ),
 
 waits as (
+    {%- for from_entry, origin in {"false": "before_at", "true": "entered_at"}.items() %}
     select
         {{ key | join(", ") }},
-        unnest([false, true]) as from_entry,
-        unnest([before_at, entered_at]) as origin_at,
+        {{ from_entry }} as from_entry,
+        {{ origin }} as origin_at,
         coalesce(reached_at, censored_at) as end_at,
         reached_at is not null as happened
     from stages
-    where step_number > 1
+    where step_number > 1 and {{ origin }} is not null
+    {%- if not loop.last %}
+    union all
+    {%- endif %}
+    {%- endfor %}
 ),
 
 durations as (
@@ -130,21 +135,54 @@ durations as (
         greatest({{ seconds_between("origin_at", "end_at") }}, 0) as seconds,
         happened
     from waits
-    where origin_at is not null
+),
+
+totals as (
+    select
+        {{ key | join(", ") }},
+        from_entry,
+        max(seconds) filter (where happened) as last_seconds,
+        quantile_disc(seconds, 0.5) filter (where happened) as median_seconds
+    from durations
+    group by {{ key | join(", ") }}, from_entry
+),
+
+-- The estimate is least where all that are censored before the last event are taken out at once. Where even that stays
+-- above half, there is no median to be found, and no need to put the durations in order.
+halving as (
+    select {{ key | join(", ") }}, from_entry
+    from durations
+    inner join totals using ({{ key | join(", ") }}, from_entry)
+    where happened or seconds >= last_seconds
+    group by {{ key | join(", ") }}, from_entry
+    having 2 * count(*) filter (where happened) >= count(*)
+),
+
+followed as (
+    select durations.*
+    from durations
+    semi join halving using ({{ key | join(", ") }}, from_entry)
 ),
 
 survival as (
-    {{ kaplan_meier("durations", key + ["from_entry"]) | indent(4) }}
+    {{ kaplan_meier("followed", key + ["from_entry"]) | indent(4) }}
+),
+
+km_medians as (
+    select {{ key | join(", ") }}, from_entry, {{ km_median_seconds() }} as km_median_seconds
+    from survival
+    group by {{ key | join(", ") }}, from_entry
 ),
 
 medians as (
     select
         {{ key | join(", ") }}
         {%- for origin, from in {"before": "not from_entry", "entry": "from_entry"}.items() %},
-        {{ median_seconds() }} filter (where {{ from }}) as median_seconds_from_{{ origin }},
-        {{ km_median_seconds() }} filter (where {{ from }}) as km_median_seconds_from_{{ origin }}
+        any_value(median_seconds) filter (where {{ from }}) as median_seconds_from_{{ origin }},
+        any_value(km_median_seconds) filter (where {{ from }}) as km_median_seconds_from_{{ origin }}
         {%- endfor %}
-    from survival
+    from totals
+    left join km_medians using ({{ key | join(", ") }}, from_entry)
     group by {{ key | join(", ") }}
 )
 
@@ -169,52 +207,38 @@ left join medians
 {%- endmacro %}
 
 {#-
-The Kaplan-Meier estimate (Kaplan & Meier 1958): one row per value of `by` and distinct duration.
+The Kaplan-Meier estimate (Kaplan & Meier 1958): one row per value of `by` and distinct duration at which something happened.
 
 durations: a relation or CTE with the columns of `by`, seconds (BIGINT, not negative) and happened (BOOLEAN; false:
 censored after that time). What happens at a time comes before what is censored at it.
-Columns: by, seconds, at_risk (duration not shorter), happened, censored, happened_by (so far), happened_in_all and
-survival: the product of 1 - happened / at_risk up to and including this time.
+Columns: by, seconds, at_risk (duration not shorter), happened (how many) and survival: the product of
+1 - happened / at_risk up to and including this time.
 -#}
-{% macro kaplan_meier(durations, by=[]) -%}
-{%- set partition = "partition by " ~ (by | join(", ")) if by else "" -%}
+{% macro kaplan_meier(durations, by) -%}
+{%- set key = by | join(", ") -%}
 select
     *,
     -- Where all that are left happen, nobody is left: that is the last moment, and its logarithm would be NULL.
     case
         when at_risk = happened then 0.0
-        else exp(sum(ln(nullif(at_risk - happened, 0) / at_risk)) over ({{ partition }} order by seconds))
+        else exp(sum(ln(nullif(at_risk - happened, 0) / at_risk)) over (partition by {{ key }} order by seconds))
     end as survival
 from (
-    select
-        {{ (by + ["seconds"]) | join(", ") }},
-        cast(sum(happened + censored) over whole - sum(happened + censored) over upto as bigint)
-            + happened + censored as at_risk,
-        happened,
-        censored,
-        cast(sum(happened) over upto as bigint) as happened_by,
-        cast(sum(happened) over whole as bigint) as happened_in_all
+    select {{ key }}, seconds, any_value(everyone - place + 1) as at_risk, count(*) as happened
     from (
-        select
-            {{ (by + ["seconds"]) | join(", ") }},
-            count(*) filter (where happened) as happened,
-            count(*) filter (where not happened) as censored
+        select *, rank() over (partition by {{ key }} order by seconds) as place
         from {{ durations }}
-        group by {{ (by + ["seconds"]) | join(", ") }}
-    ) as moments
-    -- One order for both: the rows are sorted once.
-    window
-        upto as ({{ partition }} order by seconds),
-        whole as ({{ partition }} order by seconds rows between unbounded preceding and unbounded following)
-) as risks
+    ) as ranked
+    inner join (select {{ key }}, count(*) as everyone from {{ durations }} group by {{ key }}) as groups using ({{ key }})
+    where happened
+    group by {{ key }}, seconds
+) as moments
 {%- endmacro %}
 
-{#- Aggregates over what kaplan_meier made; NULL where nothing happened, or not to half. -#}
-{% macro median_seconds() -%}
-    min(case when happened > 0 and 2 * happened_by >= happened_in_all then seconds end)
-{%- endmacro %}
-
-{#- The allowance is for the rounding of the product, which stays below it for any number of moments seen here. -#}
+{#-
+An aggregate over what kaplan_meier made; NULL where the estimate does not fall to half. The allowance is for the rounding
+of the product, which stays below it for any number of moments seen here.
+-#}
 {% macro km_median_seconds() -%}
     min(case when survival <= 0.5 + 1e-9 then seconds end)
 {%- endmacro %}
