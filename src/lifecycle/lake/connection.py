@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from lifecycle.config import LakeSettings
 
 ALIAS = "lake"
+# Parquet's second version: builds read it a third faster than the first, and it takes no more room.
+PARQUET_VERSION = 2
 # What a query raises: once rows flow as Arrow, DuckDB's errors come as Arrow's, which are OSErrors.
 QUERY_ERRORS: tuple[type[Exception], ...] = (duckdb.Error, OSError)
 
@@ -125,6 +127,8 @@ class Lake:
         connection = self.engine_connection()
         try:
             connection.execute(self.attach_statement(snapshot, write=write))
+            if write:
+                self._set_format(connection)
             for statement in () if write else macros.statements():
                 connection.execute(statement)
         except duckdb.Error as error:
@@ -166,6 +170,12 @@ class Lake:
             WHERE table_catalog = ? ORDER BY ALL
         """
         return [name for (name,) in connection.execute(query, [ALIAS]).fetchall()]
+
+    def _set_format(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Have files written in PARQUET_VERSION from now on; the catalog remembers it for every writer, dbt too."""
+        query = "SELECT value FROM ducklake_options(?) WHERE option_name = 'parquet_version' AND scope = 'GLOBAL'"
+        if connection.execute(query, [ALIAS]).fetchall() != [(f"V{PARQUET_VERSION}",)]:
+            connection.execute(f"CALL {ALIAS}.set_option('parquet_version', {PARQUET_VERSION})")
 
     def _create(self) -> None:
         self.settings.home.mkdir(parents=True, exist_ok=True)
