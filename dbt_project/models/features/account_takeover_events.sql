@@ -41,7 +41,7 @@ reported as (
 logins as (
     select consumer_id, device_id, event_timestamp as login_at, known_from as login_known
     from {{ ref("session_events") }}
-    where status = 'authenticated' and consumer_id is not null and device_id is not null
+    where status = 'authenticated' and consumer_id in (select consumer_id from reported) and device_id is not null
 ),
 
 -- From when each kind of login before the charge was known. A login once known goes on counting.
