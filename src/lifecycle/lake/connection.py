@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from lifecycle.config import LakeSettings
 
 ALIAS = "lake"
-# Parquet's second version: builds read it a third faster than the first, and it takes no more room.
+# Parquet's second version: builds read it up to a third faster than the first, and it takes no more room.
 PARQUET_VERSION = 2
 # What a query raises: once rows flow as Arrow, DuckDB's errors come as Arrow's, which are OSErrors.
 QUERY_ERRORS: tuple[type[Exception], ...] = (duckdb.Error, OSError)
