@@ -10,7 +10,6 @@ from lifecycle import errors
     [
         (errors.UsageError, 2),
         (errors.UnsupportedError, 2),
-        (errors.UnsupportedError, 2),
         (errors.DataError, 3),
         (errors.IntakeError, 3),
         (errors.GateError, 3),
