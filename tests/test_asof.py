@@ -213,6 +213,21 @@ def test_few_keys_of_many_are_looked_up_and_disordered_files_are_sorted():
         connection.execute(f"CREATE OR REPLACE TABLE {records} AS SELECT * FROM {records} ORDER BY visible_at DESC")
 
 
+def test_keys_settled_in_another_order_than_this_sessions_are_found():
+    connection = connect(threads=1)
+    rows = [
+        {"key": (key,), "event": MIDNIGHT + key, "known": None, "tie": (0, ""), "deleted": False, "values": (key, "z")}
+        for key in range(6)
+    ]
+    case = replace(_fixed_case(rows), spine=[((key,), MIDNIGHT + t) for key in (4, 0, 5, 3, 9) for t in (2, 4, 7)])
+    write_rows(connection, case)
+    connection.execute("SET default_order = 'DESC'")
+    settled = settle(connection, view_of(case))
+    connection.execute("SET default_order = 'ASC'")
+    for mode, as_known in (("as_known", True), ("feast", False)):
+        assert answers(ask(connection, settled, spine_of(case), mode)) == expected(case, as_known=as_known)
+
+
 @pytest.mark.parametrize("size", [1, 5, 1_000])
 def test_reading_in_parts_changes_nothing(monkeypatch, size):
     connection = connect(threads=4)

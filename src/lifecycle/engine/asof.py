@@ -9,7 +9,7 @@ spilling under the memory limit.
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from itertools import chain
 from threading import Thread
@@ -75,14 +75,19 @@ def join(
     spine_keys: the spine column behind k0, k1, ... of `spine`. rows: one more than the greatest row number.
     """
     answered = []
+    orders: dict[str, _Order] = {}
     for selection in selections:
         view = selection.view
         pairs = [(key, column) for key, (_, column) in zip(selection.spine_keys, view.join_keys, strict=True)]
         of = facts(session.cursor, view)
         keys = matched(session, f"view {view.name!r}", pairs, of.types, spine_keys)
         spine = f"SELECT row, t{keys} FROM spine"
-        ask = _windows if view.windows else _states
-        found = ask(session, selection, of, spine, known_time)
+        if view.windows:
+            found = _windows(session, selection, of, spine, known_time)
+        else:
+            if spine not in orders:
+                orders[spine] = _ordered(session, spine, len(of.keys), f"spine_keys_{len(orders)}")
+            found = _states(session, selection, of, orders[spine], known_time)
         place = np.full(rows, -1, np.int64)
         place[np.asarray(found.column("row"))] = np.arange(found.num_rows)
         answered.append(Answers(found.drop_columns("row"), place))
@@ -120,18 +125,46 @@ def parts_of(rows: int, windows: Sequence[Window]) -> int:
     return min(rows * values * CELL_BYTES // ANSWER_BYTES + 1, MOST_PARTS)
 
 
-def _states(session: Session, selection: Selection, of: Facts, spine: str, known_time: KnownTime) -> pa.Table:
+@dataclass(frozen=True)
+class _Order:
+    """
+    The spine in order of its keys and times, for all views that are keyed by the same columns of it.
+
+    keys: temporary table of the distinct keys: k0, k1, ... and code, BIGINT from 0 in the keys' order. observations:
+    the rows without NULL in their keys, by these codes.
+    """
+
+    keys: str
+    observations: Observations
+
+
+def _ordered(session: Session, spine: str, count: int, keys: str) -> _Order:
+    from lifecycle.engine.merge import Observations
+
+    names = ", ".join(f"k{position}" for position in range(count))
+    coded = "SELECT 0::BIGINT AS code"
+    if names:
+        distinct = f"SELECT DISTINCT {names} FROM ({spine})"
+        coded = f"SELECT {names}, row_number() OVER (ORDER BY {names}) - 1 AS code FROM ({distinct})"
+    session.run(f"CREATE TEMP TABLE {keys} AS {coded}")
+    found = session.stream(f"""
+        SELECT s.row, c.code, epoch_us(s.t) AS t
+        FROM ({spine}) AS s JOIN {keys} AS c ON {_same(count, "s", "c")} ORDER BY c.code, t, s.row""").read_all()
+    return _Order(keys, Observations(*(np.asarray(found.column(name)) for name in ("row", "code", "t"))))
+
+
+def _same(count: int, left: str, right: str) -> str:
+    return same_keys(count, left, right).removesuffix(" AND ") or "true"
+
+
+def _states(session: Session, selection: Selection, of: Facts, order: _Order, known_time: KnownTime) -> pa.Table:
     """Merge a row view's states with the spine; return (row, f0, f1, ...) of the rows that have a state."""
-    view = selection.view
-    if view.settled is not None:
-        return _from_settled(session, selection, of, spine, known_time)
-    names = ", ".join(f"k{position}" for position in range(len(of.keys)))
-    keys = f"SELECT {names}, row_number() OVER () AS code FROM (SELECT DISTINCT {names} FROM ({spine}))"
-    observations = _observations(session, spine, len(of.keys), keys if names else "SELECT 0 AS code")
-    ask = _Unprepared(selection, of, as_known=known_time == "as_known")
+    if selection.view.settled is not None:
+        return _from_settled(session, selection, of, order, known_time)
+    ask = _Unprepared(selection, of, order.keys, as_known=known_time == "as_known")
     size = session.value(f"SELECT count(*) FROM {of.relation}")
     found = []
-    for some, first, last in observations.parts(-(-size // ROWS_AT_ONCE)):
+    for some, first, last in order.observations.parts(-(-size // ROWS_AT_ONCE)):
         certain, merged = _merge(session, selection, some, ask.by_time(first, last))
         found.append(certain)
         doubtful, groups = merged.doubtful()
@@ -142,26 +175,22 @@ def _states(session: Session, selection: Selection, of: Facts, spine: str, known
     return pa.concat_tables(found)
 
 
-def _from_settled(session: Session, selection: Selection, of: Facts, spine: str, known_time: KnownTime) -> pa.Table:
+def _from_settled(session: Session, selection: Selection, of: Facts, order: _Order, known_time: KnownTime) -> pa.Table:
     from lifecycle.engine.merge import Unsorted
 
     settled = relation(str(of.view.settled))
     counts = AS_KNOWN if known_time == "as_known" else BY_EVENT
-
-    listed = "".join(f"{quote(key)} AS k{position}, " for position, key in enumerate(of.keys))
-    keys = f"SELECT {listed}{KEY_CODE} AS code FROM {settled} WHERE {FIRST_OF_KEY}"
-    observations = _observations(session, spine, len(of.keys), keys)
-    asked = np.unique(observations.code)
-    few = len(asked) < _FEW_KEYS * session.value("SELECT count(*) FROM codes")
+    asked, observations = _recoded(session, of, order, settled)
+    few = len(asked) < _FEW_KEYS * session.value(f"SELECT count(*) FROM {settled} WHERE {FIRST_OF_KEY}")
     if few:
-        session.run("DROP TABLE codes")
-        session.append("codes", pa.table({"code": asked}))
+        session.run("DROP TABLE IF EXISTS asked")
+        session.append("asked", pa.table({"code": asked}))
     event = f"epoch_us({quote(of.view.event_timestamp)}) AS e"
     listed = ", ".join([f"{KEY_CODE} AS code", f"epoch_us({quote(VISIBLE)}) AS v", event, *_values(selection)])
     query = f"SELECT {listed} FROM {settled} WHERE {counts}"
     in_order = f" ORDER BY {KEY_CODE}, {quote(VISIBLE)}"
     if few:
-        only = f" AND {KEY_CODE} IN (SELECT code FROM codes)"
+        only = f" AND {KEY_CODE} IN (SELECT code FROM asked)"
         return _merge(session, selection, observations, query + only + in_order)[0]
 
     def part(of: Observations, first: int, last: int) -> pa.Table:
@@ -177,16 +206,25 @@ def _from_settled(session: Session, selection: Selection, of: Facts, spine: str,
         return pa.concat_tables(pool.map(part, *zip(*parts, strict=True)))
 
 
-def _observations(session: Session, spine: str, count: int, keys: str) -> Observations:
-    """Return the spine sorted for the kernel; make the table `codes` (k0, k1, ..., code) of `keys`, SQL of the same."""
-    from lifecycle.engine.merge import Observations
-
-    session.run(f"CREATE OR REPLACE TEMP TABLE codes AS {keys}")
-    on = same_keys(count, "s", "c").removesuffix(" AND ") or "true"
+def _recoded(session: Session, of: Facts, order: _Order, settled: str) -> tuple[np.ndarray[Any, Any], Observations]:
+    """Return the settled relation's codes of the spine's keys, and the observations by those codes."""
+    listed = "".join(f"{quote(key)} AS k{position}, " for position, key in enumerate(of.keys))
     found = session.stream(f"""
-        SELECT s.row, CAST(c.code AS BIGINT) AS code, epoch_us(s.t) AS t
-        FROM ({spine}) AS s JOIN codes AS c ON {on} ORDER BY c.code, t, s.row""").read_all()
-    return Observations(*(np.asarray(found.column(name)) for name in ("row", "code", "t")))
+        SELECT c.code AS own, r.code
+        FROM {order.keys} AS c
+        JOIN (SELECT {listed}{KEY_CODE} AS code FROM {settled} WHERE {FIRST_OF_KEY}) AS r
+            ON {_same(len(of.keys), "c", "r")}
+        ORDER BY own""").read_all()
+    own, code = (np.asarray(found.column(name)) for name in ("own", "code"))
+    codes = np.full(int(own[-1]) + 1 if len(own) else 0, -1, np.int64)
+    codes[own] = code
+    known = order.observations[order.observations.code < len(codes)]
+    recoded = replace(known, code=codes[known.code])
+    if len(own) < len(codes):
+        recoded = recoded[recoded.code >= 0]
+    if np.any(np.diff(code) < 0):  # both number keys in their order, but a session may sort as another one did not
+        recoded = recoded[np.lexsort((recoded.t, recoded.code))]
+    return code, recoded
 
 
 def _merge(
@@ -208,6 +246,7 @@ class _Unprepared:
 
     selection: Selection
     of: Facts
+    keys: str
     as_known: bool
 
     def by_time(self, first: int, last: int) -> str:
@@ -231,11 +270,10 @@ class _Unprepared:
         taken = ["c.code", "r.v", *(["r.e"] if visible != of.event else [])]
         taken += ["r.d"] if view.deleted is not None else []
         taken += [f"r.f{position}" for position in range(len(self.selection.features))]
-        on = same_keys(len(of.keys), "r", "c").removesuffix(" AND ") or "true"
         return f"""
             SELECT {", ".join(taken)}
             FROM (SELECT {", ".join(inner)} FROM {of.relation} WHERE {of.usable} AND isfinite({visible})) AS r
-            JOIN codes AS c ON {on}"""
+            JOIN {self.keys} AS c ON {_same(len(of.keys), "r", "c")}"""
 
 
 def _values(selection: Selection, made: Mapping[str, str] = MappingProxyType({})) -> list[str]:
