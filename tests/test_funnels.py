@@ -170,12 +170,12 @@ def test_survival_agrees_with_lifelines(con):
     for team, mine in frame.groupby("team"):
         fitter = KaplanMeierFitter().fit(mine["seconds"], mine["happened"])
         ours = found[found["team"] == team].set_index("seconds")
+        table = fitter.event_table[fitter.event_table["observed"] > 0]
+        assert list(ours.index) == list(table.index)
         expected = fitter.survival_function_["KM_estimate"].reindex(ours.index)
-        assert (ours["survival"] - expected).abs().max() < 1e-9
-        table = fitter.event_table.reindex(ours.index)
+        assert ((ours["survival"] - expected).abs() < 1e-9).all()
         assert (ours["at_risk"] == table["at_risk"]).all()
         assert (ours["happened"] == table["observed"]).all()
-        assert (ours["censored"] == table["censored"]).all()
 
 
 def test_the_median_of_kaplan_and_meier_is_the_median_where_nobody_is_censored(con):
@@ -183,9 +183,9 @@ def test_the_median_of_kaplan_and_meier_is_the_median_where_nobody_is_censored(c
     con.execute("""CREATE OR REPLACE TEMP TABLE complete AS
         SELECT sizes.range AS size, seconds.range AS seconds, true AS happened
         FROM range(1, 60) AS sizes JOIN range(1, 60) AS seconds ON seconds.range <= sizes.range""")
-    medians = f"{render('median_seconds()')}, {render('km_median_seconds()')}"
-    found = con.execute(f"SELECT size, {medians} FROM ({estimate}) GROUP BY size ORDER BY size").fetchall()
-    assert found == [(size, (size + 1) // 2, (size + 1) // 2) for size in range(1, 60)]
+    median = render("km_median_seconds()")
+    found = con.execute(f"SELECT size, {median} FROM ({estimate}) GROUP BY size ORDER BY size").fetchall()
+    assert found == [(size, (size + 1) // 2) for size in range(1, 60)]
 
 
 def _log():
