@@ -110,7 +110,7 @@ def check(codec, lot, told, times):
     versions = oracle.settled(told)
     events = codec.decode(codec.encode(lot, 1, 1))
     for t in times:
-        found, _ = Single(codec.view.windows).values(events, t)
+        found, _ = Single(codec.view.windows, codec.inputs).values(events, t)
         for window, value in zip(codec.view.windows, found, strict=True):
             wanted = oracle.window(versions, ("k",), t, window.function, window.column, window.window_us)
             assert value == wanted, (window.name, t)

@@ -151,7 +151,7 @@ def test_mixed_money_and_sums_beyond_64_bits_are_errors():
         lot = codec.lot(table([*rows[:2], rows[2] | change]).drop_columns(["known_until", "known_from"]))
         entry = codec.encode(lot, 1, 1)
         with pytest.raises(DataError, match=words):
-            Single(made).values(codec.decode(entry), START + 9 * DAY)
+            Single(made, codec.inputs).values(codec.decode(entry), START + 9 * DAY)
 
 
 def test_one_key_at_one_time_is_the_kernels_answer_to_the_last_bit():
@@ -173,7 +173,7 @@ def test_one_key_at_one_time_is_the_kernels_answer_to_the_last_bit():
         spine = pa.table({"key": [0], "t": [t], "row": [0]})
         wanted = evaluate(given, spine, list(columns), threads=1).to_pylist()[0]
         events = codec.decode(codec.encode(codec.lot(given), 1, 1))
-        found, _ = Single(list(columns)).values(events, t)
+        found, _ = Single(list(columns), codec.inputs).values(events, t)
         for window, value in zip(columns, found, strict=True):
             if window.function in {"min", "max"} and window.column in {"moment", "flag"}:
                 continue

@@ -15,16 +15,18 @@ from __future__ import annotations
 import struct
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lifecycle.engine.windows import spot
 from lifecycle.engine.windows.functions import mask_column
 from lifecycle.engine.windows.schedule import ALWAYS, FOREVER
-from lifecycle.engine.windows.single import Events
+from lifecycle.engine.windows.single import DTYPES, Events, Inputs
 from lifecycle.online.codec import ENTRY, EVENTS_FORMAT, schema_hash
 from lifecycle.online.keys import KeyCodec
 from lifecycle.online.kinds import kind_of
@@ -32,7 +34,7 @@ from lifecycle.online.lots import NEW, RELEASED, RETRACTING, TIME, Lot
 from lifecycle.times import EPOCH
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from lifecycle.definitions import View
 
@@ -45,6 +47,9 @@ _NUMERIC = {
     "BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "FLOAT", "DOUBLE",
     "DATE", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE",
 }  # fmt: skip
+_WHOLE, _FRACTION = struct.Struct("<q"), struct.Struct("<d")
+# Columns of an entry that only merging reads, last in a layout.
+EVENTS_AT, PUSHED_AT = -2, -1
 _NAIVE_EPOCH = EPOCH.replace(tzinfo=None)
 _DATE_EPOCH = EPOCH.date()
 _PLACED = {"first", "last", "last_k"}
@@ -63,6 +68,14 @@ def converter(dtype: str) -> Callable[[Any], Any] | None:
     return _CONVERTED.get(dtype)
 
 
+class Layout(NamedTuple):
+    """Where columns lie, as `Events.layout`; how many bytes an event they take in all; and `Events.read`."""
+
+    columns: Any
+    width: int
+    read: Callable[[Events, str, int], Any]
+
+
 class EventCodec:
     """Packs and unpacks the events of one window view."""
 
@@ -77,22 +90,25 @@ class EventCodec:
         texts = {column: dtype for column, dtype in placed.items() if dtype not in _NUMERIC}
         columns = {one.column for one in view.windows if one.column is not None}
         valued = {one.column for one in view.windows if one.column is not None and one.function in _VALUED}
-        self.numbers = sorted(valued | (placed.keys() - texts.keys()))
+        numbers = sorted(valued | (placed.keys() - texts.keys()))
         identified = [one.column for one in view.windows if one.function in _IDENTIFIED]
         money = [one.currency for one in view.windows]
-        self.ids = sorted({name for name in (*identified, *money) if name is not None})
-        self.present = sorted(columns)
-        self.masks = sorted({name for name in map(mask_column, view.windows) if name is not None})
+        ids = sorted({name for name in (*identified, *money) if name is not None})
+        masks = sorted({name for name in map(mask_column, view.windows) if name is not None})
+        self.inputs = Inputs(numbers, ids, sorted(columns), masks)
+        self._places = self.inputs.places()
+        self._layouts: dict[tuple[int, ...], Layout] = {}
         self.texts = sorted(texts)
         self._convert = {column: converter(dtype) for column, dtype in placed.items() if column not in texts}
         self._decode = [kind_of(f"{texts[column]}[]", f"column {column!r}").unpack for column in self.texts]
         lengths = [one.window_us for one in view.windows]
         self.reach = None if None in lengths else max(one for one in lengths if one is not None)
         whole, flags = np.empty(0, np.int64), np.empty(0, np.uint8)
-        texts_of_none: list[list[Any]] = [[] for _ in self.texts]
-        numbers, ids = [whole] * len(self.numbers), [whole] * len(self.ids)
-        present, masks = [flags] * len(self.present), [flags] * len(self.masks)
-        self.nothing = Lot(whole, whole, whole, flags, whole, numbers, ids, present, masks, texts_of_none)
+        none: dict[str, list[Any]] = {
+            kind: [whole] * len(names) for kind, names in zip(Inputs._fields, self.inputs, strict=True)
+        }
+        none |= {kind: [flags] * len(none[kind]) for kind in ("present", "masks")}
+        self.nothing = Lot(whole, whole, whole, flags, whole, **none, texts=[[] for _ in self.texts])
 
     def lot(self, batch: pa.RecordBatch | pa.Table, *, pushed: int | None = None) -> Lot:
         """
@@ -116,10 +132,10 @@ class EventCodec:
             known_until,
             self._said(batch, pushed=pushed is not None),
             _numbers(batch.column(EVENT_COLUMN)) if EVENT_COLUMN in names else np.zeros(count, np.int64),
-            [_numbers(batch.column(name)) for name in self.numbers],
-            [_identities(batch.column(name)) for name in self.ids],
-            [_flags(batch.column(name).is_valid()) for name in self.present],
-            [_flags(pc.fill_null(batch.column(name), False)) for name in self.masks],  # noqa: FBT003
+            [_numbers(batch.column(name)) for name in self.inputs.numbers],
+            [_identities(batch.column(name)) for name in self.inputs.ids],
+            [_flags(batch.column(name).is_valid()) for name in self.inputs.present],
+            [_flags(pc.fill_null(batch.column(name), False)) for name in self.inputs.masks],  # noqa: FBT003
             [batch.column(name).to_pylist() for name in self.texts],
         )
 
@@ -199,50 +215,46 @@ class EventCodec:
             )
         )
 
-    def decode(self, entry: bytes) -> Events:  # noqa: C901 - one pass over the columns, quicker in one piece
+    def decode(self, entry: bytes) -> Events:
         """Return an entry as the kernel reads it, without a copy."""
-        count, there, fractions, nulls, *_ = HEAD.unpack_from(entry, HEAD_AT)
-        at = START
-        wide = 8 * count
-        load = np.frombuffer
-        times = load(entry, np.int64, count, at)
-        at += wide
-        known_from = known_until = NOTHING
-        if there & KNOWN_FROM:
-            known_from = load(entry, np.int64, count, at)
-            at += wide
-        if there & KNOWN_UNTIL:
-            known_until = load(entry, np.int64, count, at)
-            at += wide
-        numbers, ids, present, masks = {}, {}, {}, {}
-        for place, name in enumerate(self.numbers):
-            numbers[name] = load(entry, np.float64 if fractions >> place & 1 else np.int64, count, at)
-            at += wide
-        for name in self.ids:
-            ids[name] = load(entry, np.int64, count, at)
-            at += wide
-        at += wide if there & IDENTIFIED else 0
-        at += count if there & PUSHED else 0
-        for place, name in enumerate(self.present):
-            if nulls >> place & 1:
-                present[name] = load(entry, np.uint8, count, at)
-                at += count
-        for name in self.masks:
-            masks[name] = load(entry, np.uint8, count, at)
-            at += count
-        values: dict[str, list[Any]] = {}
+        count, *head, _, _ = HEAD.unpack_from(entry, HEAD_AT)
+        laid = self._layouts.get(tuple(head)) or self._laid_out(*head)
+        return Events(np.frombuffer(entry, np.uint8), START, count, laid.columns, laid.read)
 
-        def value(column: str, place: int) -> Any:
-            if column in numbers:
-                if column in present and not present[column][place]:
-                    return None
-                number, convert = numbers[column][place].item(), self._convert[column]
-                return number if convert is None else convert(number)
-            if not values:
-                values.update(zip(self.texts, self._texts(entry, at), strict=True))
-            return values[column][place]
+    def _laid_out(self, there: int, fractions: int, nulls: int) -> Layout:
+        """Return where the columns of an entry with such a head lie; the same for any number of events."""
+        inputs = self.inputs
+        wide = [(spot.WHOLES, True), (spot.WHOLES, there & KNOWN_FROM), (spot.WHOLES, there & KNOWN_UNTIL)]
+        wide += [(spot.FRACTIONS if fractions >> n & 1 else spot.WHOLES, True) for n in range(len(inputs.numbers))]
+        wide += [(spot.WHOLES, True)] * len(inputs.ids)
+        narrow = [(spot.BYTES, nulls >> n & 1) for n in range(len(inputs.present))]
+        narrow += [(spot.BYTES, True)] * len(inputs.masks)
+        own = [(spot.WHOLES, there & IDENTIFIED), (spot.BYTES, there & PUSHED)]
+        kinds, stored = zip(*wide, *narrow, *own, strict=True)
+        strides, width = [-1] * len(kinds), 0
+        # As they follow one another in an entry.
+        for place in (*range(len(wide)), EVENTS_AT, PUSHED_AT, *range(len(wide), len(wide + narrow))):
+            if stored[place]:
+                strides[place] = width
+                width += DTYPES[kinds[place]].itemsize
+        laid = Layout(np.array([strides, kinds], np.int64), width, partial(self._value, (strides, kinds, width)))
+        self._layouts[there, fractions, nulls] = laid
+        return laid
 
-        return Events(times, known_from, known_until, numbers, ids, present, masks, value)
+    def _value(self, lies: tuple[Sequence[int], Sequence[int], int], events: Events, column: str, place: int) -> Any:
+        strides, kinds, width = lies
+        data, start, size, *_ = events
+        if column not in self._convert:
+            texts = self._texts(data.tobytes(), start + width * size)
+            return dict(zip(self.texts, texts, strict=True))[column][place]
+        flags = strides[self._places["present", column]]
+        if flags >= 0 and not data[start + flags * size + place]:
+            return None
+        at = self._places["numbers", column]
+        packed = _FRACTION if kinds[at] == spot.FRACTIONS else _WHOLE
+        [number] = packed.unpack_from(data, start + strides[at] * size + 8 * place)
+        convert = self._convert[column]
+        return number if convert is None else convert(number)
 
     def origin(self, entry: bytes) -> tuple[bool, int]:
         """Return whether pushed events are among an entry's, and the release it was written from last."""
@@ -251,29 +263,27 @@ class EventCodec:
 
     def decode_lot(self, entry: bytes) -> Lot:
         """Return an entry as arrays to merge with others."""
-        count, there, *_, gone = HEAD.unpack_from(entry, HEAD_AT)
-        found = self.decode(entry)
-        flagged, events = np.zeros(count, np.uint8), np.zeros(count, np.int64)
-        at = START + 8 * count * (1 + bool(there & KNOWN_FROM) + bool(there & KNOWN_UNTIL))
-        at += 8 * count * (len(self.numbers) + len(self.ids))
-        if there & IDENTIFIED:
-            events = np.frombuffer(entry, np.int64, count, at)
-            at += 8 * count
-        if there & PUSHED:
-            flagged = np.frombuffer(entry, np.uint8, count, at)
-            at += count
-        at += count * (len(found.present) + len(self.masks))
+        count, *head, _, gone = HEAD.unpack_from(entry, HEAD_AT)
+        found, laid = self.decode(entry), self._laid_out(*head)
+
+        def column(place: int, missing: int) -> Any:
+            array = found.column(place)
+            return array if len(array) else np.full(count, missing, array.dtype)
+
+        def columns(kind: str, missing: int = 0) -> list[Any]:
+            return [column(self._places[kind, name], missing) for name in getattr(self.inputs, kind)]
+
         return Lot(
-            found.times,
-            found.known_from if len(found.known_from) else np.full(count, ALWAYS),
-            found.known_until if len(found.known_until) else np.full(count, FOREVER),
-            flagged,
-            events,
-            [found.numbers[name] for name in self.numbers],
-            [found.ids[name] for name in self.ids],
-            [found.present.get(name, np.ones(count, np.uint8)) for name in self.present],
-            [found.masks[name] for name in self.masks],
-            list(self._texts(entry, at)),
+            found.column(spot.TIMES),
+            column(spot.KNOWN_FROM, ALWAYS),
+            column(spot.KNOWN_UNTIL, FOREVER),
+            column(PUSHED_AT, RELEASED),
+            column(EVENTS_AT, 0),
+            columns("numbers"),
+            columns("ids"),
+            columns("present", 1),
+            columns("masks"),
+            list(self._texts(entry, START + laid.width * count)),
             np.frombuffer(entry, np.int64, 4 * gone, len(entry) - 32 * gone).reshape(-1, 4),
         )
 
@@ -295,9 +305,6 @@ class EventCodec:
             if len(lot.past):
                 lot = replace(lot, past=lot.past[lot.past[:, TIME] >= low])
         return lot.without((lot.known_until <= at) & (lot.pushed != RETRACTING))
-
-
-NOTHING = np.empty(0, np.int64)
 
 
 def _element(dtype: str, view: View, column: str) -> str:

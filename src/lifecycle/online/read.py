@@ -178,7 +178,7 @@ class WindowPart:
         self.definition = definition_hash(view)
         self._schema = self.codec.schema
         wanted = {one.name: one for one in view.windows}
-        self._single = Single([wanted[name] for name in selection.features], view.history_cap)
+        self._single = Single([wanted[name] for name in selection.features], self.codec.inputs, view.history_cap)
         converts = [_conversion(view, wanted[name]) for name in selection.features]
         self._converts = [(at, convert) for at, convert in enumerate(converts) if convert is not None]
         self._empty = [0 if wanted[name].function in _COUNTS else None for name in selection.features]
@@ -195,7 +195,7 @@ class WindowPart:
             if values[at] is not None:
                 values[at] = convert(values[at])
         there, release = self.codec.origin(entry)
-        return Answer("PRESENT", values, int(events.times[newest]) if newest >= 0 else None, 0 if there else release)
+        return Answer("PRESENT", values, events.time(newest) if newest >= 0 else None, 0 if there else release)
 
 
 def part_of(selection: Selection) -> Part | WindowPart:

@@ -84,7 +84,7 @@ def _finite_fraction(x: Any) -> Any:
     return x if x - x == 0 else math.nan
 
 
-def _by_type(whole: Callable[..., Any], fraction: Callable[..., Any]) -> Callable[..., Any]:
+def by_type(whole: Callable[..., Any], fraction: Callable[..., Any]) -> Callable[..., Any]:
     """Return a function that kernels compile as `whole` or as `fraction`, by its first argument's type."""
 
     def interpreted(*values: Any) -> Any:
@@ -98,10 +98,10 @@ def _by_type(whole: Callable[..., Any], fraction: Callable[..., Any]) -> Callabl
     return interpreted
 
 
-add = _by_type(_add_whole, _add_fraction)
-merge = _by_type(_merge_whole, _merge_fraction)
-square = _by_type(_square_whole, _square_fraction)
-finite = _by_type(_finite_whole, _finite_fraction)
+add = by_type(_add_whole, _add_fraction)
+merge = by_type(_merge_whole, _merge_fraction)
+square = by_type(_square_whole, _square_fraction)
+finite = by_type(_finite_whole, _finite_fraction)
 
 
 @kernel(_PAIR(FLOAT, FLOAT), inline=True)
@@ -125,7 +125,7 @@ def _as_floats_fraction(high: Any, low: Any) -> Any:
     return add_float(high, 0.0, low)
 
 
-as_floats = _by_type(_as_floats_whole, _as_floats_fraction)
+as_floats = by_type(_as_floats_whole, _as_floats_fraction)
 
 
 def _variances(value: Any) -> Any:

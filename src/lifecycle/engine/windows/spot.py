@@ -2,7 +2,8 @@
 Kernels for one key at one time: what an online read asks of its events.
 
 They take events in with the functions that `accumulate` uses, without its trees: one bisection per window, then each
-input once, from the newest event back, each window extending the one before.
+input once, from the newest event back, each window extending the one before. `answer` does all of a view's windows in
+one call, for handing an array over from Python costs as much as folding fifty events.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ from typing import Any
 import numpy as np
 from numba import types
 
-from lifecycle.engine.jit import FLAG, FLAGS, FLOAT, FLOATS, INT, INTS, OUT_FLAGS, OUT_INTS, kernel
-from lifecycle.engine.windows.numbers import as_floats, variances
+from lifecycle.engine.jit import FLAG, FLAGS, FLOAT, FLOATS, INT, INTS, MATRIX, OUT_FLAGS, OUT_INTS, OUT_MATRIX, kernel
+from lifecycle.engine.windows.functions import LARGEST_HIGH
+from lifecycle.engine.windows.numbers import LOW_BITS, as_floats, by_type, variances
+from lifecycle.engine.windows.piece import EMPTY_FRACTION, EMPTY_WHOLE
 from lifecycle.engine.windows.schedule import FOREVER, first_at
 from lifecycle.engine.windows.tree import take_events
 
@@ -21,6 +24,16 @@ _WANTED = types.UniTuple(types.boolean, 3)
 _LINES = FLOAT[:, ::1]
 TOTAL, LOST, LEAST, MOST = range(4)
 MEAN, VARIANCE = range(2)
+
+# Columns that every entry's layout begins with, and the types in a layout's second row.
+TIMES, KNOWN_FROM, KNOWN_UNTIL = range(3)
+WHOLES, FRACTIONS, BYTES = range(3)
+# What a source does with its column, and what an output reads of it.
+FOLD, ENDS, DISTINCT = range(3)
+COUNT, SUM, AVERAGE, VAR, STD, MIN, MAX, FIRST, LAST, SINCE_FIRST, SINCE_LAST = range(11)
+# What an output is: where it lies, or why there is none.
+NULL, WHOLE, FRACTION, PLACE, TOO_LARGE, MIXED = range(6)
+_OUT = types.Tuple((INT, INT, OUT_MATRIX, FLOAT[::1]))
 
 
 @kernel(types.Tuple((INT, INT, OUT_INTS, OUT_FLAGS))(INTS, INTS, INTS, INT, INTS, INT))
@@ -33,14 +46,16 @@ def look(event_times: Any, known_from: Any, known_until: Any, t: int, widths: An
     """
     end = first_at(event_times, 0, len(event_times), t)
     live = np.ones(end, np.uint8)
-    newest = -1
-    for i in range(end):
-        if len(known_from) > 0 and known_from[i] > t:
-            live[i] = FLAG(0)
-        if len(known_until) > 0 and known_until[i] <= t:
-            live[i] = FLAG(0)
-        if live[i]:
-            newest = i
+    newest = end - 1
+    if len(known_from) > 0 or len(known_until) > 0:
+        newest = -1
+        for i in range(end):
+            if len(known_from) > 0 and known_from[i] > t:
+                live[i] = FLAG(0)
+            if len(known_until) > 0 and known_until[i] <= t:
+                live[i] = FLAG(0)
+            if live[i]:
+                newest = i
     begin = 0
     if cap >= 0:
         begin, left = end, cap
@@ -190,3 +205,137 @@ def pick(values: Any, live: Any, mask: Any, gate: Any, start: int, end: int, sha
     if bad:
         found = np.nan
     return True, found
+
+
+def _put_whole(x: Any, o: int, told: Any, fractions: Any) -> None:  # noqa: ARG001
+    told[0, o], told[1, o] = WHOLE, x
+
+
+def _put_fraction(x: Any, o: int, told: Any, fractions: Any) -> None:
+    told[0, o], fractions[o] = FRACTION, x
+
+
+def _put_sum_whole(total: Any, lost: Any, o: int, told: Any, fractions: Any) -> None:  # noqa: ARG001
+    high = total + (lost >> 32)
+    if -LARGEST_HIGH <= high < LARGEST_HIGH:
+        told[0, o], told[1, o] = WHOLE, (high << 32) | (lost & LOW_BITS)
+    else:
+        told[0, o] = TOO_LARGE
+
+
+def _put_sum_fraction(total: Any, lost: Any, o: int, told: Any, fractions: Any) -> None:
+    both = total + lost
+    told[0, o], fractions[o] = FRACTION, both if np.isfinite(both) else np.nan
+
+
+put = by_type(_put_whole, _put_fraction)
+put_sum = by_type(_put_sum_whole, _put_sum_fraction)
+
+
+def _folded(value: Any) -> Any:
+    return types.void(OUT_INTS, value[:, ::1], _LINES, INT, MATRIX, OUT_MATRIX, FLOAT[::1])
+
+
+@kernel(_folded(INT), _folded(FLOAT))
+def read_fold(counts: Any, own: Any, floats: Any, source: int, outputs: Any, told: Any, fractions: Any) -> None:
+    """Write what outputs read of one folded source: `fold`'s three results."""
+    for o in range(len(outputs)):
+        w, read = outputs[o, 1], outputs[o, 2]
+        if outputs[o, 3] == source and counts[w] > 0 and own[LEAST, w] != own[MOST, w]:
+            told[0, o] = MIXED
+        if outputs[o, 0] != source or told[0, o] == MIXED:
+            continue
+        if read == COUNT:
+            put(counts[w], o, told, fractions)
+        elif counts[w] == 0:
+            continue
+        elif read == SUM:
+            put_sum(own[TOTAL, w], own[LOST, w], o, told, fractions)
+        elif read == AVERAGE:
+            put(floats[MEAN, w], o, told, fractions)
+        elif read == MIN:
+            put(own[LEAST, w], o, told, fractions)
+        elif read == MAX:
+            put(own[MOST, w], o, told, fractions)
+        elif counts[w] > 1:  # a sample's spread takes two
+            spread = floats[VARIANCE, w]
+            put(np.sqrt(spread) if read == STD else spread, o, told, fractions)
+
+
+@kernel(types.void(OUT_INTS, OUT_INTS, INTS, INT, INT, MATRIX, OUT_MATRIX, FLOAT[::1]))
+def read_ends(
+    oldest: Any, newest: Any, times: Any, t: int, source: int, outputs: Any, told: Any, fractions: Any
+) -> None:
+    """Write what outputs read of the first and last events of each window."""
+    for o in range(len(outputs)):
+        if outputs[o, 0] != source:
+            continue
+        w, read = outputs[o, 1], outputs[o, 2]
+        place = oldest[w] if read in (FIRST, SINCE_FIRST) else newest[w]
+        if place < 0:
+            continue
+        if read in (FIRST, LAST):
+            told[0, o], told[1, o] = PLACE, place
+        else:
+            put((t - times[place]) / 1e6, o, told, fractions)
+
+
+@kernel(INTS(FLAGS, INT, INT, MATRIX, INT), inline=True)
+def whole_column(data: Any, start: int, count: int, layout: Any, column: int) -> Any:
+    """Return a column of 64 bits of an entry, empty where it is not there."""
+    if layout[0, column] < 0:
+        return data[:0].view(np.int64)
+    at = start + layout[0, column] * count
+    return data[at : at + 8 * count].view(np.int64)
+
+
+@kernel(FLAGS(FLAGS, INT, INT, MATRIX, INT), inline=True)
+def byte_column(data: Any, start: int, count: int, layout: Any, column: int) -> Any:
+    """Return a column of bytes of an entry, empty where it is not there."""
+    if column < 0 or layout[0, column] < 0:
+        return data[:0]
+    at = start + layout[0, column] * count
+    return data[at : at + count]
+
+
+@kernel(_OUT(FLAGS, INT, INT, MATRIX, MATRIX, MATRIX, INTS, INT, INT))
+def answer(
+    data: Any, start: int, count: int, layout: Any, sources: Any, outputs: Any, widths: Any, cap: int, t: int
+) -> Any:
+    """
+    Return the newest event's place, the greatest code, codes with whole numbers or places, and fractions, by output.
+
+    The latter are int64[2, o] and float64[o].
+
+    data, start, count, layout: `Events`. sources: int64[s, 7]: what it does, columns of values, filter and of what must
+    not be NULL (-1 for none), and whether sums, squares and extremes are wanted. outputs: int64[o, 4]: source (-1 for
+    one that is made elsewhere), window, what it reads, source of its money (-1 for none). widths, cap: as in `look`.
+    """
+    times = whole_column(data, start, count, layout, TIMES)
+    known_from = whole_column(data, start, count, layout, KNOWN_FROM)
+    known_until = whole_column(data, start, count, layout, KNOWN_UNTIL)
+    end, newest, starts, live = look(times, known_from, known_until, t, widths, cap)
+    told, fractions = np.zeros((2, len(outputs)), np.int64), np.zeros(len(outputs), np.float64)
+    for s in range(len(sources)):
+        does, column = sources[s, 0], sources[s, 1]
+        mask = byte_column(data, start, count, layout, sources[s, 2])
+        gate = byte_column(data, start, count, layout, sources[s, 3])
+        values = whole_column(data, start, count, layout, column)
+        flags = sources[s, 4] > 0, sources[s, 5] > 0, sources[s, 6] > 0
+        if does == ENDS:
+            oldest, latest = ends(live, mask, gate, starts, end)
+            read_ends(oldest, latest, times, t, s, outputs, told, fractions)
+        elif does == DISTINCT:
+            counts = distinct(values, live, mask, gate, starts, end)
+            read_fold(counts, np.zeros((4, 0), np.int64), np.zeros((2, 0)), s, outputs, told, fractions)
+        elif layout[1, column] == FRACTIONS:
+            shares = values.view(np.float64)
+            counts, apart, floats = fold(shares, EMPTY_FRACTION, live, mask, gate, starts, end, flags)
+            read_fold(counts, apart, floats, s, outputs, told, fractions)
+        else:
+            counts, own, floats = fold(values, EMPTY_WHOLE, live, mask, gate, starts, end, flags)
+            read_fold(counts, own, floats, s, outputs, told, fractions)
+    worst = NULL
+    for o in range(len(outputs)):
+        worst = max(worst, told[0, o])
+    return newest, worst, told, fractions
