@@ -47,6 +47,20 @@ def test_help_imports_nothing_heavy():
     assert shown.stdout.strip() == "[]"
 
 
+def test_pandas_that_arrow_was_kept_from_is_found_when_asked_for():
+    probe = """
+import sys
+from lifecycle.cli.frames import _begin_loading
+_begin_loading()
+import pyarrow as pa
+table = pa.table({"a": [1.5, None]})
+assert "pandas" not in sys.modules
+assert list(table.to_pandas().columns) == ["a"]
+assert pa.array(table.to_pandas()["a"]).null_count == 1
+"""
+    subprocess.run([sys.executable, "-c", probe], check=True)
+
+
 def test_usage_faults_exit_with_2_and_say_what_to_do(tmp_path):
     outside = _lifecycle("releases", cwd=tmp_path)
     assert outside.returncode == 2

@@ -1,9 +1,13 @@
 """The whole path on generated consumers: releases, rollback, sandbox, export."""
 
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 from lifecycle import open_project
@@ -80,6 +84,19 @@ def test_batches_reconcile_and_what_is_rejected_says_why(project):
     assert rejected.num_rows == sum(b["rejected"] for b in batches) > 0
     reasons = set(rejected["reason"].to_pylist())
     assert {"not_json", "unknown_type", "negative_amount", "overflow", "test_mode"} <= reasons
+
+
+def test_the_command_loads_only_what_a_frame_needs(project, tmp_path):
+    text = "import sys\nfrom lifecycle.cli import main\ntry: main()\nfinally: print(*sys.modules)"
+    program = [sys.executable, "-c", text]
+    asked = ["frame", "-f", "fraud_v1", "--spine", SPINE, "-o", str(tmp_path / "frame.parquet"), "--json"]
+    home = {"LIFECYCLE_PROJECT": str(project.settings.root), "LIFECYCLE_HOME": str(project.settings.lake.home)}
+    done = subprocess.run(program + asked, env=os.environ | home, capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.splitlines()[-1].split())
+    assert {"duckdb", "numba", "lifecycle.engine.windows"} <= loaded
+    assert not loaded & {"pandas", "scipy.linalg", "coverage", "feast", "dbt"}
+    wanted = project.training_frame(SPINE, "fraud_v1").table
+    assert pq.read_table(tmp_path / "frame.parquet").equals(wanted)
 
 
 def test_online_values_equal_the_frame(project):

@@ -35,7 +35,7 @@ def relation(name: str, database: str = "lake") -> str:
 
 
 def literal(value: str) -> str:
-    """Quote a string for the few statements that take no parameters, such as ATTACH."""
+    """Quote a string for statements that take no parameters, such as ATTACH, or are better off without."""
     if "\x00" in value:
         raise UsageError(f"{value!r} cannot be written in SQL: it holds a NUL.")
     return "'" + value.replace("'", "''") + "'"

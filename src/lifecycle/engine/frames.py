@@ -350,7 +350,7 @@ def _not_final(session: Session, wanted: Wanted, watermarks: Mapping[str, dateti
     until = min((at for source, at in watermarks.items() if source in sources), default=None)
     if until is None:
         return None
-    return int(session.value("SELECT count(*) FROM spine WHERE epoch_us(t) > ?", [to_microseconds(until)]))
+    return int(session.value(f"SELECT count(*) FROM spine WHERE epoch_us(t) > {to_microseconds(until)}"))
 
 
 def _nullable(dtype: pa.DataType) -> Any:

@@ -180,6 +180,12 @@ def _of_query(session: Session, sql: str) -> tuple[pa.Schema, Callable[[int], It
     database, schema = connection.execute("SELECT current_database(), current_schema()").fetchone()
     connection.execute(f"USE {quote(ALIAS)}")
     try:
+        try:
+            return _spooled(session, connection.execute(sql).to_arrow_reader(BATCH_ROWS))
+        except QUERY_ERRORS as error:
+            # A thread that was stopped for another one's error may be heard first; asked again, DuckDB tells the error.
+            if "INTERRUPT" not in str(error):
+                raise
         return _spooled(session, connection.execute(sql).to_arrow_reader(BATCH_ROWS))
     except QUERY_ERRORS as error:
         raise SpineError(f"the spine's query fails: {error}\nQuery: {sql}") from error

@@ -143,7 +143,7 @@ class EventFilling:
         view = self.codec.view
         return EventQuery(view, view.windows, columns(self.connection, view.relation), "as_known")
 
-    def _versions(self, query: EventQuery, also: Sequence[str], snapshot: int | None = None) -> tuple[str, list[Any]]:
+    def _versions(self, query: EventQuery, also: Sequence[str], snapshot: int | None = None) -> str:
         pinned = f" AT (VERSION => {int(snapshot)})" if snapshot is not None else ""
         return query.versions(relation(self.codec.view.relation) + pinned, also)
 
@@ -151,13 +151,13 @@ class EventFilling:
         """Return each key's events that a read from `floor` (microseconds) on may need, in key order."""
         query = self._query()
         ids = [f"{event_number(self.codec.view)} AS {EVENT_COLUMN}"] if self.codec.view.event_id else []
-        source, parameters = self._versions(query, ids)
+        source = self._versions(query, ids)
         names = [f"window_k{i}" for i in range(len(query.keys))]
         kept = " AND ".join(f"{name} IS NOT NULL" for name in names) or "true"
         only = f" SEMI JOIN {CHANGED} USING ({', '.join(names)})" if changed and names else ""
         statement = f"SELECT * FROM ({source}) AS e{only} WHERE {kept} "
         statement += f"ORDER BY {', '.join([*self._sorted(names), *query.order])}"
-        batches = self._cursor.execute(statement, parameters).to_arrow_reader(BATCH_ROWS)
+        batches = self._cursor.execute(statement).to_arrow_reader(BATCH_ROWS)
         yield from self.codec.by_key(batches, self.space.prefix, floor)
 
     def _sorted(self, names: Sequence[str]) -> list[str]:
@@ -172,15 +172,13 @@ class EventFilling:
         """Write the keys whose events differ, or were pushed, into a temporary table; return them as the store does."""
         query = self._query()
         ids = [f"{quote(name)} AS window_id{i}" for i, name in enumerate(self.codec.view.event_id)]
-        new, parameters = self._versions(query, ids)
-        old, _ = self._versions(query, ids, snapshot)
+        new, old = self._versions(query, ids), self._versions(query, ids, snapshot)
         names = [f"window_k{i}" for i in range(len(query.keys))]
         listed = ", ".join(names) or "true AS any"
         kept = " AND ".join(f"{name} IS NOT NULL" for name in names) or "true"
         self._cursor.execute(
             f"CREATE OR REPLACE TEMP TABLE {CHANGED} AS SELECT DISTINCT {listed} FROM "
-            f"((({new}) EXCEPT ALL ({old})) UNION ALL (({old}) EXCEPT ALL ({new}))) WHERE {kept}",
-            parameters * 4,
+            f"((({new}) EXCEPT ALL ({old})) UNION ALL (({old}) EXCEPT ALL ({new}))) WHERE {kept}"
         )
         pushed = self._add_pushed()
         table = self._cursor.execute(f"FROM {CHANGED}").to_arrow_table().combine_chunks()

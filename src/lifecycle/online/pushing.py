@@ -136,7 +136,7 @@ def _versions(connection: Any, view: View, events: pa.Table) -> pa.Table:
         also += [f"{name} AS window_rank{i}" for i, name in enumerate(ranks)]
         if RETRACTED in have:
             also.append(f"CAST({quote(RETRACTED)} AS BOOLEAN) AS {RETRACTED_COLUMN}")
-        source, parameters = query.versions("pushed_events", also)
+        source = query.versions("pushed_events", also)
         names = [f"window_k{i}" for i in range(len(query.keys))]
         kept = " AND ".join(f"{name} IS NOT NULL" for name in names) or "true"
         # What the tie-break leaves open the content decides, never the order in which rows came.
@@ -144,8 +144,7 @@ def _versions(connection: Any, view: View, events: pa.Table) -> pa.Table:
         number = f"row_number() OVER (PARTITION BY {', '.join([*names, EVENT_COLUMN])} ORDER BY {order})"
         table: pa.Table = connection.execute(
             f"SELECT *, CASE WHEN {EVENT_COLUMN} IS NULL THEN 1 ELSE {number} END AS {_NUMBER} "
-            f"FROM ({source}) AS e WHERE {kept} ORDER BY {', '.join([*names, *query.order])}",
-            parameters,
+            f"FROM ({source}) AS e WHERE {kept} ORDER BY {', '.join([*names, *query.order])}"
         ).to_arrow_table()
     finally:
         connection.unregister("pushed_events")

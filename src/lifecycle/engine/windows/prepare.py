@@ -17,7 +17,7 @@ from lifecycle.engine.session import BATCH_ROWS, columns, fact_time, require
 from lifecycle.engine.windows.evaluate import evaluate
 from lifecycle.engine.windows.functions import mask_column
 from lifecycle.errors import UsageError
-from lifecycle.names import quote, relation
+from lifecycle.names import literal, quote, relation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,8 +61,7 @@ def window_features(
     try:
         _make_keys(connection, spine, len(view.join_keys))
         observations = _observations(connection, spine, len(view.join_keys), rows)
-        statement, parameters = query.events(low, high)
-        events = connection.execute(statement, parameters).to_arrow_reader(BATCH_ROWS)
+        events = connection.execute(query.events(low, high)).to_arrow_reader(BATCH_ROWS)
         table = evaluate(events, observations, wanted, threads=threads, history_cap=view.history_cap)
         events.close()
     finally:
@@ -71,7 +70,7 @@ def window_features(
 
 
 class EventQuery:
-    """SQL of a view's events as the kernel takes them."""
+    """SQL of a view's events as the kernel takes them, without parameters: DuckDB loads pandas to look at one."""
 
     def __init__(self, view: View, windows: Sequence[Window], have: dict[str, str], known_time: KnownTime) -> None:
         self.view, self.windows, self.have = view, windows, have
@@ -95,26 +94,23 @@ class EventQuery:
             )
         self.inputs = sorted(inputs - set(RESERVED))
 
-    def versions(self, source: str, also: Sequence[str] = ()) -> tuple[str, list[Any]]:
+    def versions(self, source: str, also: Sequence[str] = ()) -> str:
         """
-        Return SQL and parameters of every version in `source` (a relation in SQL).
+        Return SQL of every version in `source` (a relation in SQL).
 
         Columns: window_k0, window_k1, ... (keys), event_timestamp, known_from and known_until where there are any, the
         windows' inputs, their filters, window_tie0, ... (the tie-break, where a window depends on it). also: SQL of
         further columns, with their names.
         """
-        parameters: list[Any] = []
         listed = [f"{quote(key)} AS window_k{i}" for i, key in enumerate(self.keys)]
         listed.append(f"{self._time(self.view.event_timestamp)} AS {TIME}")
         if self.versioned:
             listed += [f"{self._time(name)} AS {name}" for name in (KNOWN_FROM, KNOWN_UNTIL)]
         listed += [quote(name) for name in self.inputs]
-        for name, (sql, values) in self.masks().items():
-            listed.append(f"{sql} AS {quote(name)}")
-            parameters += values
+        listed += [f"{sql} AS {quote(name)}" for name, sql in self.masks().items()]
         listed += [f"{quote(name)} AS window_tie{i}" for i, name in enumerate(self.ties)]
         listed += also
-        return f"SELECT {', '.join(listed)} FROM {source}", parameters
+        return f"SELECT {', '.join(listed)} FROM {source}"
 
     @property
     def ties(self) -> list[str]:
@@ -127,49 +123,43 @@ class EventQuery:
         known = [f"{KNOWN_FROM} NULLS FIRST"] if self.ordered and self.versioned else []
         return [TIME, *known, *(f"window_tie{i} NULLS FIRST" for i in range(len(self.ties)))]
 
-    def events(self, low: int, high: int) -> tuple[str, list[Any]]:
-        """Return SQL and parameters of the events that observations from `low` to `high` (µs) can reach."""
-        source, parameters = self.versions(relation(self.view.relation))
-        reach, limits = self._reach(low, high)
+    def events(self, low: int, high: int) -> str:
+        """Return SQL of the events that observations from `low` to `high` (µs) can reach."""
+        source = self.versions(relation(self.view.relation))
         taken = [TIME, *((KNOWN_FROM, KNOWN_UNTIL) if self.as_known else ()), *self.inputs, *self.masks()]
-        statement = (
+        return (
             f"SELECT k.code AS key, {', '.join('e.' + quote(name) for name in taken)} FROM ({source}) AS e "
-            f"JOIN {KEYS} AS k ON {_matched('e.window_k', len(self.keys))} WHERE {reach} "
+            f"JOIN {KEYS} AS k ON {_matched('e.window_k', len(self.keys))} WHERE {self._reach(low, high)} "
             f"ORDER BY key, {', '.join(self.order)}"
         )
-        return statement, parameters + limits
 
     def _time(self, column: str) -> str:
         return fact_time(quote(column), self.have[column])
 
-    def masks(self) -> dict[str, tuple[str, list[str]]]:
-        """Return SQL and parameters of each filter, by the name of its column."""
-        masks: dict[str, tuple[str, list[str]]] = {}
+    def masks(self) -> dict[str, str]:
+        """Return SQL of each filter, by the name of its column."""
+        masks: dict[str, str] = {}
         for window in self.windows:
             name = mask_column(window)
             if name is None:
                 continue
             parts = [f"({window.where})"] if window.where else []
-            values = []
             if window.bucket:
-                parts.append(f"CAST({quote(window.bucket[0])} AS VARCHAR) = ?")
-                values.append(window.bucket[1])
-            masks[name] = (f"coalesce({' AND '.join(parts)}, false)", values)
+                parts.append(f"CAST({quote(window.bucket[0])} AS VARCHAR) = {literal(window.bucket[1])}")
+            masks[name] = f"coalesce({' AND '.join(parts)}, false)"
         return masks
 
-    def _reach(self, low: int, high: int) -> tuple[str, list[int]]:
-        parts, limits = [f"e.{TIME} < make_timestamptz(?)"], [high]
+    def _reach(self, low: int, high: int) -> str:
+        parts = [f"e.{TIME} < make_timestamptz({high})"]
         if all(one.window_us is not None for one in self.windows):
             begin = low - max((one.window_us or 0 for one in self.windows), default=0)
             if begin > EARLIEST:
-                parts.append(f"e.{TIME} >= make_timestamptz(?)")
-                limits.append(begin)
+                parts.append(f"e.{TIME} >= make_timestamptz({begin})")
         if self.as_known:
-            parts.append(f"(e.{KNOWN_FROM} IS NULL OR e.{KNOWN_FROM} <= make_timestamptz(?))")
-            limits.append(high)
+            parts.append(f"(e.{KNOWN_FROM} IS NULL OR e.{KNOWN_FROM} <= make_timestamptz({high}))")
         elif self.versioned:
             parts.append(f"e.{KNOWN_UNTIL} IS NULL")
-        return " AND ".join(parts), limits
+        return " AND ".join(parts)
 
 
 def _extent(connection: Any, spine: str) -> tuple[Any, int, int]:
