@@ -73,7 +73,7 @@ class Layout(NamedTuple):
 
     columns: Any
     width: int
-    read: Callable[[Events, str, int], Any]
+    read: Callable[[Events, str, Sequence[int]], list[Any]]
 
 
 class EventCodec:
@@ -218,10 +218,10 @@ class EventCodec:
     def decode(self, entry: bytes) -> Events:
         """Return an entry as the kernel reads it, without a copy."""
         count, *head, _, _ = HEAD.unpack_from(entry, HEAD_AT)
-        laid = self._layouts.get(tuple(head)) or self._laid_out(*head)
+        laid = self._layouts.get(tuple(head)) or self._lay_out(*head)
         return Events(np.frombuffer(entry, np.uint8), START, count, laid.columns, laid.read)
 
-    def _laid_out(self, there: int, fractions: int, nulls: int) -> Layout:
+    def _lay_out(self, there: int, fractions: int, nulls: int) -> Layout:
         """Return where the columns of an entry with such a head lie; the same for any number of events."""
         inputs = self.inputs
         wide = [(spot.WHOLES, True), (spot.WHOLES, there & KNOWN_FROM), (spot.WHOLES, there & KNOWN_UNTIL)]
@@ -237,24 +237,30 @@ class EventCodec:
             if stored[place]:
                 strides[place] = width
                 width += DTYPES[kinds[place]].itemsize
-        laid = Layout(np.array([strides, kinds], np.int64), width, partial(self._value, (strides, kinds, width)))
+        laid = Layout(np.array([strides, kinds], np.int64), width, partial(self._values, (strides, kinds, width)))
         self._layouts[there, fractions, nulls] = laid
         return laid
 
-    def _value(self, lies: tuple[Sequence[int], Sequence[int], int], events: Events, column: str, place: int) -> Any:
+    def _values(
+        self, lies: tuple[Sequence[int], Sequence[int], int], events: Events, column: str, places: Sequence[int]
+    ) -> list[Any]:
         strides, kinds, width = lies
         data, start, size, *_ = events
         if column not in self._convert:
-            texts = self._texts(data.tobytes(), start + width * size)
-            return dict(zip(self.texts, texts, strict=True))[column][place]
-        flags = strides[self._places["present", column]]
-        if flags >= 0 and not data[start + flags * size + place]:
-            return None
+            *_, texts = self._texts(data, start + width * size, self.texts.index(column) + 1)
+            return [texts[place] for place in places]
         at = self._places["numbers", column]
         packed = _FRACTION if kinds[at] == spot.FRACTIONS else _WHOLE
-        [number] = packed.unpack_from(data, start + strides[at] * size + 8 * place)
+        begin = start + strides[at] * size
+        numbers = [packed.unpack_from(data, begin + 8 * place)[0] for place in places]
         convert = self._convert[column]
-        return number if convert is None else convert(number)
+        if convert is not None:
+            numbers = list(map(convert, numbers))
+        flags = strides[self._places["present", column]]
+        if flags < 0:
+            return numbers
+        there = start + flags * size
+        return [number if data[there + place] else None for number, place in zip(numbers, places, strict=True)]
 
     def origin(self, entry: bytes) -> tuple[bool, int]:
         """Return whether pushed events are among an entry's, and the release it was written from last."""
@@ -264,7 +270,7 @@ class EventCodec:
     def decode_lot(self, entry: bytes) -> Lot:
         """Return an entry as arrays to merge with others."""
         count, *head, _, gone = HEAD.unpack_from(entry, HEAD_AT)
-        found, laid = self.decode(entry), self._laid_out(*head)
+        found, laid = self.decode(entry), self._layouts[tuple(head)]
 
         def column(place: int, missing: int) -> Any:
             array = found.column(place)
@@ -287,10 +293,11 @@ class EventCodec:
             np.frombuffer(entry, np.int64, 4 * gone, len(entry) - 32 * gone).reshape(-1, 4),
         )
 
-    def _texts(self, entry: bytes, at: int) -> Iterator[list[Any]]:
-        for decode in self._decode:
+    def _texts(self, entry: Any, at: int, count: int | None = None) -> Iterator[list[Any]]:
+        """Return the columns that begin at `at`; if only `count` are wanted, decode the last of them alone."""
+        for number, decode in enumerate(self._decode[:count], start=1):
             size = int.from_bytes(entry[at : at + 4], "little")
-            yield decode(entry[at + 4 : at + 4 + size])  # type: ignore[misc]
+            yield decode(bytes(entry[at + 4 : at + 4 + size])) if count in {None, number} else []  # type: ignore[misc]
             at += 4 + size
 
     def trimmed(self, lot: Lot, at: int) -> Lot:

@@ -59,18 +59,18 @@ class Events(NamedTuple):
     for event times, known_from, known_until and `Inputs`: how many bytes an event take the columns before this one, -1
     for one that is not there, and its type; one object for all events laid out so. known_from and known_until are not
     there where each event is known at its own time for good, a column of `present` where no value is NULL. read: gives
-    the value of a column at a place.
+    the values of a column at some places.
     """
 
     data: Any
     start: int
     size: int
     layout: Any
-    read: Callable[[Events, str, int], Any]
+    read: Callable[[Events, str, Sequence[int]], list[Any]]
 
-    def value(self, column: str, place: int) -> Any:
-        """Return the value of a column at a place, None for NULL."""
-        return self.read(self, column, place)
+    def values(self, column: str, places: Sequence[int]) -> list[Any]:
+        """Return the values of a column at some places, None for NULL."""
+        return self.read(self, column, places)
 
     def column(self, place: int) -> Any:
         """Return a column as a numpy array, empty where it is not there."""
@@ -97,8 +97,12 @@ class Single:
         self._places = inputs.places()
         at = {width: place for place, width in enumerate(self.widths.tolist())}
         self._widths_of = [at[length] for length in lengths]
-        self._placed = [n for n, one in enumerate(windows) if one.function in {"first", "last"}]
         self._apart = [n for n, one in enumerate(windows) if one.function not in _WAYS]
+        # Outputs that are values at places, by column.
+        self._placed: dict[str, list[int]] = {}
+        for n, one in enumerate(windows):
+            if one.function in {"first", "last", "last_k"}:
+                self._placed.setdefault(one.column or "", []).append(n)
         # By the layout's id, with the layout, so that the id stays its own.
         self._plans: dict[int, tuple[Any, Any, Any]] = {}
 
@@ -141,7 +145,7 @@ class Single:
         """
         Return the windows' values at `t` (microseconds) in order, and the newest event's place, -1 for none.
 
-        `first`, `last` and `last_k` give what `events.value` gives, all others int, float or None. Raises DataError
+        `first`, `last` and `last_k` give what `events.values` gives, all others int, float or None. Raises DataError
         as `evaluate` does.
         """
         data, start, size, layout, _ = events
@@ -156,30 +160,37 @@ class Single:
             None if code == _NULL else fraction if code == _FRACTION else whole
             for code, whole, fraction in zip(codes, wholes, fractions.tolist(), strict=True)
         ]
-        for n in self._placed:
-            if made[n] is not None:
-                made[n] = events.value(self.windows[n].column or "", made[n])
         if self._apart:
             self._evaluate_apart(events, t, made)
+        for column, placed in self._placed.items():
+            self._look_up(events, column, placed, made)
         return made, newest
 
     def _evaluate_apart(self, events: Events, t: int, made: list[Any]) -> None:
-        """Write the values of windows that share nothing with others."""
+        """Write quantiles, and the places of the last events, which share nothing with other windows."""
         times, known_from, known_until = map(events.column, (spot.TIMES, spot.KNOWN_FROM, spot.KNOWN_UNTIL))
         end, _, starts, live = spot.look(times, known_from, known_until, t, self.widths, self.cap)
         for n in self._apart:
             window, start = self.windows[n], starts[self._widths_of[n]]
-            column, parameter = window.column or "", window.parameter
             last_k = window.function == "last_k"
             gated = None if last_k else window.column
             mask, gate = map(self._flags(events), self._switches(window, gated, events.layout))
             if last_k:
-                places = spot.tail(live, mask, start, end, int(parameter or 1)).tolist()
-                made[n] = [events.value(column, place) for place in places] or None
+                made[n] = spot.tail(live, mask, start, end, int(window.parameter or 1)).tolist() or None
             else:
-                values = events.column(self._place("numbers", column))
-                found, value = spot.pick(values, live, mask, gate, start, end, float(parameter or 0.0))
+                values = events.column(self._place("numbers", window.column))
+                found, value = spot.pick(values, live, mask, gate, start, end, float(window.parameter or 0.0))
                 made[n] = value if found else None
+
+    def _look_up(self, events: Events, column: str, outputs: Sequence[int], made: list[Any]) -> None:
+        """Put the values of a column where its places stand."""
+        places = [made[n] if isinstance(made[n], list) else [made[n]] for n in outputs if made[n] is not None]
+        values = iter(events.values(column, [place for some in places for place in some]))
+        for n in outputs:
+            if isinstance(made[n], list):
+                made[n] = [next(values) for _ in made[n]]
+            elif made[n] is not None:
+                made[n] = next(values)
 
     @staticmethod
     def _flags(events: Events) -> Callable[[int], Any]:
