@@ -1,7 +1,7 @@
 """
 How kernels are compiled: explicit signatures, no GIL, machine code kept on disk.
 
-Compiling all kernels takes some ten seconds, loading them a few tenths of one. The code is kept in a folder
+Compiling all kernels takes a minute, loading them a few tenths of a second. The code is kept in a folder
 named by the hash of the kernels' sources (numba alone compares only the file a function stands in, and
 would go on using code into which an older helper was compiled). It lies beside the modules; where that place
 is read-only, in the user's cache folder, filled with what an installer compiled; failing that, in a temporary one.
