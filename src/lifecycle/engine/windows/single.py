@@ -104,10 +104,10 @@ class Single:
             if one.function in {"first", "last", "last_k"}:
                 self._placed.setdefault(one.column or "", []).append(n)
         # By the layout's id, with the layout, so that the id stays its own.
-        self._plans: dict[int, tuple[Any, Any, Any]] = {}
+        self._plans: dict[int, tuple[Any, Any, list[int]]] = {}
 
-    def _plan(self, layout: Any) -> tuple[Any, Any, Any]:
-        """Return the layout, and sources and outputs as `spot.answer` takes them."""
+    def _plan(self, layout: Any) -> tuple[Any, Any, list[int]]:
+        """Return the layout, the plan that `spot.answer` takes, and which outputs are fractions."""
         sources: list[list[int]] = []
         outputs = []
         for window, width in zip(self.windows, self._widths_of, strict=True):
@@ -120,7 +120,16 @@ class Single:
                 columns = self._place("ids", window.currency), *self._switches(window, window.column, layout)
                 money = _shared(sources, [spot.FOLD, *columns, False, False, True])
             outputs.append((source, width, read, money))
-        plan = layout, np.array(sources, np.int64).reshape(-1, 7), np.array(outputs, np.int64).reshape(-1, 4)
+        made = (
+            np.array(sources, np.int64).reshape(-1, spot.SOURCE),
+            np.array(outputs, np.int64).reshape(-1, spot.OUTPUT),
+        )
+        fractions = [
+            n
+            for n, (source, _, read, _) in enumerate(outputs)
+            if read in _FRACTIONS or (read in _OWN and layout[1, sources[source][1]] == spot.FRACTIONS)
+        ]
+        plan = layout, spot.planned(layout, *made, self.widths, self.cap), fractions
         self._plans[id(layout)] = plan
         return plan
 
@@ -149,17 +158,17 @@ class Single:
         as `evaluate` does.
         """
         data, start, size, layout, _ = events
-        _, sources, outputs = self._plans.get(id(layout)) or self._plan(layout)
-        newest, worst, told, fractions = spot.answer(
-            data, start, size, layout, sources, outputs, self.widths, self.cap, t
-        )
-        codes, wholes = told.tolist()
-        if worst > spot.PLACE:
+        _, plan, fractional = self._plans.get(id(layout)) or self._plan(layout)
+        newest, least, most, told, fractions = spot.answer(data, start, size, plan, t)
+        codes, made = told.tolist()
+        if most > spot.PLACE:
             self._refuse(codes)
-        made: list[Any] = [
-            None if code == _NULL else fraction if code == _FRACTION else whole
-            for code, whole, fraction in zip(codes, wholes, fractions.tolist(), strict=True)
-        ]
+        if fractional:
+            shares = fractions.tolist()
+            for n in fractional:
+                made[n] = shares[n]
+        if least == spot.NULL:
+            made = [None if code == _NULL else value for code, value in zip(codes, made, strict=True)]
         if self._apart:
             self._evaluate_apart(events, t, made)
         for column, placed in self._placed.items():
@@ -211,7 +220,7 @@ class Single:
 
 
 _NO_FLAGS = np.empty(0, np.uint8)
-_NULL, _FRACTION = spot.NULL, spot.FRACTION
+_NULL = spot.NULL
 
 
 def _shared(sources: list[list[int]], wanted: list[int]) -> int:
@@ -243,3 +252,6 @@ _WAYS = {
     "seconds_since_first": (spot.ENDS, spot.SINCE_FIRST),
     "seconds_since_last": (spot.ENDS, spot.SINCE_LAST),
 }
+# What is read as a fraction always, and what is one where the column is.
+_FRACTIONS = frozenset({spot.AVERAGE, spot.VAR, spot.STD, spot.SINCE_FIRST, spot.SINCE_LAST})
+_OWN = frozenset({spot.SUM, spot.MIN, spot.MAX})

@@ -33,7 +33,8 @@ FOLD, ENDS, DISTINCT = range(3)
 COUNT, SUM, AVERAGE, VAR, STD, MIN, MAX, FIRST, LAST, SINCE_FIRST, SINCE_LAST = range(11)
 # What an output is: where it lies, or why there is none.
 NULL, WHOLE, FRACTION, PLACE, TOO_LARGE, MIXED = range(6)
-_OUT = types.Tuple((INT, INT, OUT_MATRIX, FLOAT[::1]))
+_OUT = types.Tuple((INT, INT, INT, OUT_MATRIX, FLOAT[::1]))
+PLAN_HEAD, SOURCE, OUTPUT = 4, 7, 4
 
 
 @kernel(types.Tuple((INT, INT, OUT_INTS, OUT_FLAGS))(INTS, INTS, INTS, INT, INTS, INT))
@@ -298,19 +299,33 @@ def byte_column(data: Any, start: int, count: int, layout: Any, column: int) -> 
     return data[at : at + count]
 
 
-@kernel(_OUT(FLAGS, INT, INT, MATRIX, MATRIX, MATRIX, INTS, INT, INT))
-def answer(
-    data: Any, start: int, count: int, layout: Any, sources: Any, outputs: Any, widths: Any, cap: int, t: int
-) -> Any:
+def planned(layout: Any, sources: Any, outputs: Any, widths: Any, cap: int) -> Any:
     """
-    Return the newest event's place, the greatest code, codes with whole numbers or places, and fractions, by output.
+    Return all that `answer` needs to know besides events and time, as one int64[n]: an array costs more to hand over.
 
-    The latter are int64[2, o] and float64[o].
-
-    data, start, count, layout: `Events`. sources: int64[s, 7]: what it does, columns of values, filter and of what must
-    not be NULL (-1 for none), and whether sums, squares and extremes are wanted. outputs: int64[o, 4]: source (-1 for
-    one that is made elsewhere), window, what it reads, source of its money (-1 for none). widths, cap: as in `look`.
+    layout: as in `Events`. sources: int64[s, 7]: what it does, columns of values, filter and of what must not be NULL
+    (-1 for none), and whether sums, squares and extremes are wanted. outputs: int64[o, 4]: source (-1 for one that is
+    made elsewhere), window, what it reads, source of its money (-1 for none). widths, cap: as in `look`.
     """
+    head = layout.shape[1], len(sources), len(outputs), cap
+    return np.concatenate([np.array(head, np.int64), layout.ravel(), sources.ravel(), outputs.ravel(), widths])
+
+
+@kernel(_OUT(FLAGS, INT, INT, INTS, INT))
+def answer(data: Any, start: int, count: int, plan: Any, t: int) -> Any:
+    """
+    Return the newest event's place, the least and the greatest code, codes with whole numbers or places, fractions.
+
+    The last two are int64[2, o] and float64[o]. data, start, count: as in `Events`. plan: what `planned` made.
+    """
+    columns, inputs, makes, cap = plan[0], plan[1], plan[2], plan[3]
+    at = PLAN_HEAD
+    layout = plan[at : at + 2 * columns].reshape(2, columns)
+    at += 2 * columns
+    sources = plan[at : at + SOURCE * inputs].reshape(inputs, SOURCE)
+    at += SOURCE * inputs
+    outputs = plan[at : at + OUTPUT * makes].reshape(makes, OUTPUT)
+    widths = plan[at + OUTPUT * makes :]
     times = whole_column(data, start, count, layout, TIMES)
     known_from = whole_column(data, start, count, layout, KNOWN_FROM)
     known_until = whole_column(data, start, count, layout, KNOWN_UNTIL)
@@ -335,7 +350,7 @@ def answer(
         else:
             counts, own, floats = fold(values, EMPTY_WHOLE, live, mask, gate, starts, end, flags)
             read_fold(counts, own, floats, s, outputs, told, fractions)
-    worst = NULL
+    least, most = MIXED, NULL
     for o in range(len(outputs)):
-        worst = max(worst, told[0, o])
-    return newest, worst, told, fractions
+        least, most = min(least, told[0, o]), max(most, told[0, o])
+    return newest, least, most, told, fractions
