@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 HEAD = struct.Struct("<6I")
 START = 40  # behind both heads and a byte of padding
 HEAD_AT = START - HEAD.size
+# The bits of what is there.
 KNOWN_FROM, KNOWN_UNTIL, PUSHED, IDENTIFIED = 1, 2, 4, 8
 EVENT_COLUMN, RETRACTED_COLUMN = "window_event", "window_retracted"
 _NUMERIC = {

@@ -3,7 +3,7 @@ Kernels for one key at one time: what an online read asks of its events.
 
 They take events in with the functions that `accumulate` uses, without its trees: one bisection per window, then each
 input once, from the newest event back, each window extending the one before. `answer` does all of a view's windows in
-one call, for handing an array over from Python costs as much as folding fifty events.
+one call, for handing arrays over from Python, one by one, takes longer than folding a few hundred events.
 """
 
 from __future__ import annotations
