@@ -49,6 +49,12 @@ def test_a_reader_pinned_to_a_snapshot_sees_nothing_later(lake):
         read(lake, COUNT, third)
 
 
+def test_few_rows_too_lie_in_files(lake):
+    write(lake, *CHARGES, "DELETE FROM lake.core.charges WHERE amount > 900")
+    with closing(sqlite3.connect(lake.catalog_path)) as catalog:
+        assert catalog.execute("SELECT count(*) FROM ducklake_inlined_data_tables").fetchall() == [(0,)]
+
+
 def test_a_build_in_progress_is_not_visible_to_an_open_reader(lake):
     write(lake, *CHARGES)
     with lake.lock():

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
+import sqlite3
 from dataclasses import replace
 
 import pytest
-import sqlalchemy as sa
 
 from lifecycle.errors import UsageError
 from lifecycle.lake import Ledger
@@ -60,6 +60,6 @@ def test_rolling_back_to_what_is_not_there_changes_nothing(lake):
 
 def test_a_number_is_given_once(lake):
     release(lake, 1, 1)
-    with pytest.raises(sa.exc.IntegrityError):
+    with pytest.raises(sqlite3.IntegrityError):
         release(lake, 1, 2)
     assert Ledger(lake).get().snapshot == 1

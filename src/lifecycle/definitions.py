@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from typing import Any, Literal, TypeVar
 
 from lifecycle.errors import unknown
@@ -218,6 +219,10 @@ class Definitions:
 
     def to_json(self) -> str:
         """Write canonical JSON: sorted keys, no spaces, so equal definitions have equal bytes."""
+        return self._json
+
+    @cached_property
+    def _json(self) -> str:
         return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
     @property

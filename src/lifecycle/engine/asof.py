@@ -76,11 +76,12 @@ def join(
     """
     answered = []
     orders: dict[str, _Order] = {}
+    given = {column: dtype for column, dtype, *_ in session.rows("DESCRIBE spine")}
     for selection in selections:
         view = selection.view
         pairs = [(key, column) for key, (_, column) in zip(selection.spine_keys, view.join_keys, strict=True)]
         of = facts(session.cursor, view)
-        keys = matched(session, f"view {view.name!r}", pairs, of.types, spine_keys)
+        keys = matched(session, f"view {view.name!r}", pairs, of.types, spine_keys, have=given)
         spine = f"SELECT row, t{keys} FROM spine"
         if view.windows:
             found = _windows(session, selection, of, spine, known_time)
@@ -112,7 +113,7 @@ def _windows(session: Session, selection: Selection, of: Facts, spine: str, know
 
     def answer(part: int) -> pa.Table:
         some = f"SELECT * FROM ({spine}) WHERE {hashed} % {parts} = {part}" if parts > 1 else spine
-        return window_features(session.cursor, view, some, windows=wanted, known_time=known_time)
+        return window_features(session.cursor, view, some, windows=wanted, known_time=known_time, types=of.types)
 
     first = answer(0)
     rest = (batch for part in range(1, parts) for batch in answer(part).to_batches())
@@ -180,8 +181,8 @@ def _from_settled(session: Session, selection: Selection, of: Facts, order: _Ord
 
     settled = relation(str(of.view.settled))
     counts = AS_KNOWN if known_time == "as_known" else BY_EVENT
-    asked, observations = _recoded(session, of, order, settled)
-    few = len(asked) < _FEW_KEYS * session.value(f"SELECT count(*) FROM {settled} WHERE {FIRST_OF_KEY}")
+    asked, observations, known_keys = _recoded(session, of, order, settled)
+    few = len(asked) < _FEW_KEYS * known_keys
     if few:
         session.run("DROP TABLE IF EXISTS asked")
         session.append("asked", pa.table({"code": asked}))
@@ -206,16 +207,17 @@ def _from_settled(session: Session, selection: Selection, of: Facts, order: _Ord
         return pa.concat_tables(pool.map(part, *zip(*parts, strict=True)))
 
 
-def _recoded(session: Session, of: Facts, order: _Order, settled: str) -> tuple[np.ndarray[Any, Any], Observations]:
-    """Return the settled relation's codes of the spine's keys, and the observations by those codes."""
+def _recoded(
+    session: Session, of: Facts, order: _Order, settled: str
+) -> tuple[np.ndarray[Any, Any], Observations, int]:
+    """Return the settled relation's codes of the spine's keys, the observations by them, and how many keys it has."""
     listed = "".join(f"{quote(key)} AS k{position}, " for position, key in enumerate(of.keys))
     found = session.stream(f"""
-        SELECT c.code AS own, r.code
-        FROM {order.keys} AS c
-        JOIN (SELECT {listed}{KEY_CODE} AS code FROM {settled} WHERE {FIRST_OF_KEY}) AS r
-            ON {_same(len(of.keys), "c", "r")}
+        WITH known AS MATERIALIZED (SELECT {listed}{KEY_CODE} AS code FROM {settled} WHERE {FIRST_OF_KEY})
+        SELECT c.code AS own, r.code, (SELECT count(*) FROM known) AS many
+        FROM {order.keys} AS c JOIN known AS r ON {_same(len(of.keys), "c", "r")}
         ORDER BY own""").read_all()
-    own, code = (np.asarray(found.column(name)) for name in ("own", "code"))
+    own, code, many = (np.asarray(found.column(name)) for name in ("own", "code", "many"))
     codes = np.full(int(own[-1]) + 1 if len(own) else 0, -1, np.int64)
     codes[own] = code
     known = order.observations[order.observations.code < len(codes)]
@@ -224,7 +226,7 @@ def _recoded(session: Session, of: Facts, order: _Order, settled: str) -> tuple[
         recoded = recoded[recoded.code >= 0]
     if np.any(np.diff(code) < 0):  # both number keys in their order, but a session may sort as another one did not
         recoded = recoded[np.lexsort((recoded.t, recoded.code))]
-    return code, recoded
+    return code, recoded, int(many[0]) if len(many) else 0
 
 
 def _merge(

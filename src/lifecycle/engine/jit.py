@@ -15,14 +15,16 @@ import shutil
 import tempfile
 from functools import cache
 from pathlib import Path
-from threading import Lock
+from threading import RLock
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numba
 from numba import types
+from numba.core.registry import CPUDispatcher
+from numba.core.typeinfer import register_dispatcher
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 Function = TypeVar("Function", bound="Callable[..., Any]")
 
@@ -43,26 +45,46 @@ OUT_MATRIX = INT[:, ::1]
 TOGGLES = types.UniTuple(INTS, 3)
 
 # Modules may be loaded by several threads at once, and numba knows one folder for all of them.
-_one_place = Lock()
+_one_place = RLock()
 
 
 def kernel(*signatures: Any, inline: bool = False) -> Callable[[Function], Function]:
     """
     Compile a function for these signatures, or load what an earlier process compiled.
 
-    inline: place its machine code into its callers; a call that hands over arrays costs more than short work.
+    inline: place its machine code into its callers; a call that hands over arrays costs more than short work. By
+    itself it is loaded when a caller is compiled, which is most often never.
     """
 
     def compiled(function: Function) -> Function:
-        options = {"nogil": True, "cache": True, "error_model": "numpy", "forceinline": inline}
+        options = {"nogil": True, "error_model": "numpy", "forceinline": inline}
         with _one_place:
             before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, code_folder()
             try:
-                return numba.njit(list(signatures), **options)(function)  # type: ignore[no-any-return]
+                if inline:
+                    return _Inline(function, signatures, options)
+                return numba.njit(list(signatures), cache=True, **options)(function)  # type: ignore[no-any-return]
             finally:
                 numba.config.CACHE_DIR = before
 
     return compiled
+
+
+class _Inline(CPUDispatcher):  # type: ignore[misc]
+    def __init__(self, function: Callable[..., Any], signatures: Sequence[Any], options: dict[str, Any]) -> None:
+        super().__init__(py_func=function, targetoptions=options | {"nopython": True, "boundscheck": None})
+        self.enable_caching()
+        self._wanted = list(signatures)
+
+    def get_call_template(self, args: Any, kws: Any) -> Any:
+        """Return what a caller that is being compiled may call."""
+        with _one_place:
+            if self._wanted:
+                with register_dispatcher(self):
+                    while self._wanted:
+                        self.compile(self._wanted.pop(0))
+                self.disable_compile()
+        return super().get_call_template(args, kws)
 
 
 @cache

@@ -27,15 +27,18 @@ def matched(
     pairs: Sequence[tuple[str, str]],
     types: Mapping[str, str],
     spine_keys: Sequence[str],
+    *,
+    have: Mapping[str, str] | None = None,
 ) -> str:
     """
     Return SQL `, k2 AS k0, ...` of the spine's keys, cast to a relation's types.
 
     who: the view or label, for errors. pairs: (spine column, relation column). types: the relation's.
-    spine_keys: the spine column behind k0, k1, ... of the session's table `spine`.
+    spine_keys: the spine column behind k0, k1, ... of the session's table `spine`. have: the types of that table, where
+    they are known.
     Raises SpineError where a key column's type cannot equal the relation's.
     """
-    have = {column: dtype for column, dtype, *_ in session.rows("DESCRIBE spine")}
+    have = have or {column: dtype for column, dtype, *_ in session.rows("DESCRIBE spine")}
     listed = []
     for position, (spine_key, column) in enumerate(pairs):
         name = f"k{list(spine_keys).index(spine_key)}"

@@ -8,42 +8,40 @@ each time the served release changed (a new release, or a rollback), the last of
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
-
-import sqlalchemy as sa
 
 from lifecycle.definitions import Definitions
 from lifecycle.errors import UsageError
 from lifecycle.times import parse
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from lifecycle.lake.connection import Lake
 
-_METADATA = sa.MetaData()
-_RELEASES = sa.Table(
-    "lifecycle_releases",
-    _METADATA,
-    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("made_at", sa.String, nullable=False),
-    sa.Column("high_water", sa.BigInteger, nullable=False),
-    sa.Column("code_hash", sa.String, nullable=False),
-    sa.Column("definitions_hash", sa.String, nullable=False),
-    sa.Column("snapshot", sa.BigInteger, nullable=False),
-    sa.Column("watermarks", sa.Text, nullable=False),
-    sa.Column("definitions", sa.Text, nullable=False),
-)
-_SERVING = sa.Table(
-    "lifecycle_serving",
-    _METADATA,
-    sa.Column("position", sa.Integer, primary_key=True, autoincrement=True),
-    sa.Column("number", sa.Integer, nullable=False),
-    sa.Column("since", sa.String, nullable=False),
-    sa.Column("reason", sa.String, nullable=False),
-)
+_RELEASES, _SERVING = "lifecycle_releases", "lifecycle_serving"
+_TABLES = {
+    _RELEASES: {
+        "number": "INTEGER PRIMARY KEY",
+        "made_at": "TEXT NOT NULL",
+        "high_water": "BIGINT NOT NULL",
+        "code_hash": "TEXT NOT NULL",
+        "definitions_hash": "TEXT NOT NULL",
+        "snapshot": "BIGINT NOT NULL",
+        "watermarks": "TEXT NOT NULL",
+        "definitions": "TEXT NOT NULL",
+    },
+    _SERVING: {
+        "position": "INTEGER PRIMARY KEY",
+        "number": "INTEGER NOT NULL",
+        "since": "TEXT NOT NULL",
+        "reason": "TEXT NOT NULL",
+    },
+}
 
 
 @dataclass(frozen=True)
@@ -65,66 +63,105 @@ class Release:
 
 
 class Ledger:
-    """Reads and appends releases."""
+    """
+    Reads and appends releases.
+
+    It speaks to SQLite and PostgreSQL by their drivers: every command asks it first, and a library between them would
+    take longer to load than all the rest that `lifecycle releases` does.
+    """
 
     def __init__(self, lake: Lake) -> None:
         self._lake = lake
-        home = lake.settings.home
-        if lake.on_postgres:
-            url = sa.make_url(lake.settings.catalog).set(drivername="postgresql+psycopg")
-        else:
-            url = sa.make_url(f"sqlite:///{home / 'ledger.sqlite'}")
-        self._engine = sa.create_engine(url, poolclass=sa.NullPool)
+        self._file = lake.settings.home / "ledger.sqlite"
 
     def append(self, release: Release) -> None:
         """Write a release and serve it, in one transaction."""
         self._lake.settings.home.mkdir(parents=True, exist_ok=True)
-        _METADATA.create_all(self._engine)
-        with self._engine.begin() as connection:
-            connection.execute(sa.insert(_RELEASES).values(**_to_row(release)))
-            _serve(connection, release.number, "released")
+        row = _to_row(release)
+        with self._connected() as ledger:
+            for table, columns in _TABLES.items():
+                listed = ", ".join(f"{name} {kind}" for name, kind in columns.items())
+                ledger.run(f"CREATE TABLE IF NOT EXISTS {table} ({listed})")
+            marks = ", ".join("?" * len(row))
+            ledger.run(f"INSERT INTO {_RELEASES} ({', '.join(row)}) VALUES ({marks})", *row.values())
+            _serve(ledger, release.number, "released")
 
     def all(self) -> list[Release]:
         """Return every release, oldest first."""
-        if not self._ready():
-            return []
-        with self._engine.connect() as connection:
-            rows = connection.execute(sa.select(_RELEASES).order_by(_RELEASES.c.number)).mappings().all()
-        return [_from_row(row) for row in rows]
+        return [_from_row(row) for row in self._rows(f"SELECT * FROM {_RELEASES} ORDER BY number")]
 
     def serving(self) -> int | None:
         """Return the number of the release that readers get by default, or None."""
-        if not self._ready():
-            return None
-        newest = sa.select(_SERVING.c.number).order_by(_SERVING.c.position.desc()).limit(1)
-        with self._engine.connect() as connection:
-            return connection.execute(newest).scalar()
+        rows = self._rows(f"SELECT number FROM {_SERVING} ORDER BY position DESC LIMIT 1")
+        return int(str(rows[0]["number"])) if rows else None
 
     def get(self, number: int | None = None) -> Release:
         """Return release `number`, or the served one."""
         wanted = self.serving() if number is None else number
         if wanted is None:
             raise UsageError("there is no release yet. Make one with `lifecycle run`, or try `lifecycle demo`.")
-        if self._ready():
-            with self._engine.connect() as connection:
-                query = sa.select(_RELEASES).where(_RELEASES.c.number == wanted)
-                row = connection.execute(query).mappings().first()
-            if row is not None:
-                return _from_row(row)
+        rows = self._rows(f"SELECT * FROM {_RELEASES} WHERE number = ?", wanted)
+        if rows:
+            return _from_row(rows[0])
         known = ", ".join(str(release.number) for release in self.all()) or "none"
         raise UsageError(f"there is no release {wanted}. There are: {known}. `lifecycle releases` lists them.")
 
     def roll_back(self, number: int) -> Release:
         """Serve an earlier release again; nothing is deleted."""
         release = self.get(number)
-        with self._engine.begin() as connection:
-            _serve(connection, release.number, "rolled back")
+        with self._connected() as ledger:
+            _serve(ledger, release.number, "rolled back")
         return release
 
-    def _ready(self) -> bool:
-        if not self._lake.on_postgres and not (self._lake.settings.home / "ledger.sqlite").is_file():
-            return False
-        return bool(sa.inspect(self._engine).has_table(_RELEASES.name))
+    def _rows(self, query: str, *values: object) -> list[dict[str, object]]:
+        """Return a query's rows; none where nothing was ever released."""
+        if not self._lake.on_postgres and not self._file.is_file():
+            return []
+        with self._connected() as ledger:
+            return ledger.rows(query, *values) if ledger.has(_RELEASES) else []
+
+    @contextmanager
+    def _connected(self) -> Iterator[_Connection]:
+        """Connect for one transaction, which an error undoes."""
+        made: _Connection
+        if self._lake.on_postgres:
+            import psycopg
+
+            made = _Postgres(psycopg.connect(**self._lake.postgres))
+        else:
+            made = _Connection(sqlite3.connect(self._file))
+        with closing(made.driver), made.driver:
+            yield made
+
+
+class _Connection:
+    """A connection to SQLite; marks in statements are `?`."""
+
+    tables = "SELECT name FROM sqlite_master WHERE name = ?"
+
+    def __init__(self, driver: Any) -> None:
+        self.driver = driver
+
+    def run(self, sql: str, *values: object) -> Any:
+        """Run a statement and return its cursor."""
+        return self.driver.execute(sql, values)
+
+    def rows(self, sql: str, *values: object) -> list[dict[str, object]]:
+        """Return a query's rows by column name."""
+        cursor = self.run(sql, *values)
+        names = [column[0] for column in cursor.description]
+        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+    def has(self, table: str) -> bool:
+        """Tell whether there is such a table."""
+        return bool(self.rows(self.tables, table))
+
+
+class _Postgres(_Connection):
+    tables = "SELECT 1 FROM pg_catalog.pg_class WHERE oid = to_regclass(?)"
+
+    def run(self, sql: str, *values: object) -> Any:
+        return super().run(sql.replace("?", "%s"), *values)
 
 
 def last_midnight(watermarks: Mapping[str, datetime], wanted: date | None = None) -> date:
@@ -138,9 +175,12 @@ def last_midnight(watermarks: Mapping[str, datetime], wanted: date | None = None
     return latest if wanted is None else wanted
 
 
-def _serve(connection: sa.Connection, number: int, reason: str) -> None:
-    now = datetime.now(UTC).isoformat()
-    connection.execute(sa.insert(_SERVING).values(number=number, since=now, reason=reason))
+def _serve(ledger: _Connection, number: int, reason: str) -> None:
+    next_position = f"(SELECT coalesce(max(position), 0) + 1 FROM {_SERVING})"
+    ledger.run(
+        f"INSERT INTO {_SERVING} (position, number, since, reason) VALUES ({next_position}, ?, ?, ?)",
+        number, datetime.now(UTC).isoformat(), reason,
+    )  # fmt: skip
 
 
 def _to_row(release: Release) -> dict[str, object]:

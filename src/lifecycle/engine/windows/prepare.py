@@ -39,6 +39,7 @@ def window_features(
     windows: Sequence[Window] | None = None,
     known_time: KnownTime = "as_known",
     threads: int = 0,
+    types: dict[str, str] | None = None,
 ) -> pa.Table:
     """
     Evaluate a window view at every row of a spine.
@@ -47,13 +48,13 @@ def window_features(
     its relation holds versions of events with `known_from` and `known_until`, or with neither. spine: SQL of
     (row BIGINT, t TIMESTAMPTZ, k0, k1, ... of the types of the view's keys). windows: those wanted, None for all
     of the view's. known_time: `feast` takes the newest version of each event, whenever it became known.
-    threads: 0 for one per core.
+    threads: 0 for one per core. types: the relation's columns with DuckDB's names of their types, where they are known.
 
     Returns `row` int64 in ascending order and one column per window under its name; see the package for types
     and for what an empty window gives. A row with a NULL key has empty windows.
     """
     wanted = tuple(view.windows if windows is None else windows)
-    have = columns(connection, view.relation)
+    have = types or columns(connection, view.relation)
     query = EventQuery(view, wanted, have, known_time)
     rows, low, high = _extent(connection, spine)
     if not len(rows):
