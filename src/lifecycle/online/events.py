@@ -220,7 +220,7 @@ class EventCodec:
         """Return an entry as the kernel reads it, without a copy."""
         count, *head, _, _ = HEAD.unpack_from(entry, HEAD_AT)
         laid = self._layouts.get(tuple(head)) or self._lay_out(*head)
-        return Events(np.frombuffer(entry, np.uint8), START, count, laid.columns, laid.read)
+        return Events(entry, START, count, laid.columns, laid.read)
 
     def _lay_out(self, there: int, fractions: int, nulls: int) -> Layout:
         """Return where the columns of an entry with such a head lie; the same for any number of events."""

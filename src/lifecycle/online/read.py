@@ -189,13 +189,12 @@ class WindowPart:
             return Answer("PRESENT", self._empty, None, 0)
         if entry[SCHEMA] != self._schema:
             Codec(self.view).check(entry)
-        events = self.codec.decode(entry)
-        values, newest = self._single.values(events, t)
+        values, newest = self._single.values(self.codec.decode(entry), t)
         for at, convert in self._converts:
             if values[at] is not None:
                 values[at] = convert(values[at])
         there, release = self.codec.origin(entry)
-        return Answer("PRESENT", values, events.time(newest) if newest >= 0 else None, 0 if there else release)
+        return _answer(("PRESENT", values, newest, 0 if there else release))
 
 
 def part_of(selection: Selection) -> Part | WindowPart:

@@ -7,7 +7,8 @@ machinery that many observations need.
 
 from __future__ import annotations
 
-import struct
+from struct import Struct
+from threading import local
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -29,8 +30,6 @@ DTYPES: dict[int, np.dtype[Any]] = {
     spot.FRACTIONS: np.dtype(np.float64),
     spot.BYTES: np.dtype(np.uint8),
 }
-
-_TIME = struct.Struct("<q")
 
 
 class Inputs(NamedTuple):
@@ -55,14 +54,14 @@ class Events(NamedTuple):
     """
     One key's events in the kernel's order, column by column, as they lie in memory.
 
-    data: uint8, in which `start` is where columns begin (a multiple of 8); size: how many events. layout: int64[2, c]
+    data: bytes, in which `start` is where columns begin (a multiple of 8); size: how many events. layout: int64[2, c]
     for event times, known_from, known_until and `Inputs`: how many bytes an event take the columns before this one, -1
     for one that is not there, and its type; one object for all events laid out so. known_from and known_until are not
     there where each event is known at its own time for good, a column of `present` where no value is NULL. read: gives
     the values of a column at some places.
     """
 
-    data: Any
+    data: bytes
     start: int
     size: int
     layout: Any
@@ -80,10 +79,26 @@ class Events(NamedTuple):
             return np.empty(0, dtype)
         return np.frombuffer(self.data, dtype, self.size, self.start + stride * self.size)
 
-    def time(self, place: int) -> int:
-        """Return when an event happened, in microseconds."""
-        [moment] = _TIME.unpack_from(self.data, self.start + 8 * place)
-        return int(moment)
+
+class _Plan(NamedTuple):
+    """
+    How events of one layout are read.
+
+    layout: kept so that its id stays its own. planned: `spot.planned`. unpack: reads what `spot.answer` wrote, up to
+    the codes.
+    """
+
+    layout: Any
+    planned: Any
+    unpack: Callable[[Any], tuple[Any, ...]]
+
+
+class _Told(local):
+    """What `spot.answer` writes into, one array a thread."""
+
+    def __init__(self, outputs: int) -> None:
+        self.array = np.zeros(spot.TOLD_HEAD + 3 * outputs, np.int64)
+        _, self.codes, self.nulls = self.array[spot.TOLD_HEAD :].reshape(3, outputs)
 
 
 class Single:
@@ -103,11 +118,10 @@ class Single:
         for n, one in enumerate(windows):
             if one.function in {"first", "last", "last_k"}:
                 self._placed.setdefault(one.column or "", []).append(n)
-        # By the layout's id, with the layout, so that the id stays its own.
-        self._plans: dict[int, tuple[Any, Any, list[int]]] = {}
+        self._plans: dict[int, _Plan] = {}  # by the layout's id
+        self._told = _Told(len(self.windows))
 
-    def _plan(self, layout: Any) -> tuple[Any, Any, list[int]]:
-        """Return the layout, the plan that `spot.answer` takes, and which outputs are fractions."""
+    def _plan(self, layout: Any) -> _Plan:
         sources: list[list[int]] = []
         outputs = []
         for window, width in zip(self.windows, self._widths_of, strict=True):
@@ -124,12 +138,12 @@ class Single:
             np.array(sources, np.int64).reshape(-1, spot.SOURCE),
             np.array(outputs, np.int64).reshape(-1, spot.OUTPUT),
         )
-        fractions = [
-            n
-            for n, (source, _, read, _) in enumerate(outputs)
-            if read in _FRACTIONS or (read in _OWN and layout[1, sources[source][1]] == spot.FRACTIONS)
+        kinds = [
+            "d" if read in _FRACTIONS or (read in _OWN and layout[1, sources[source][1]] == spot.FRACTIONS) else "q"
+            for source, _, read, _ in outputs
         ]
-        plan = layout, spot.planned(layout, *made, self.widths, self.cap), fractions
+        told = Struct(f"={spot.TOLD_HEAD}q{''.join(kinds)}")
+        plan = _Plan(layout, spot.planned(layout, *made, self.widths, self.cap), told.unpack_from)
         self._plans[id(layout)] = plan
         return plan
 
@@ -150,30 +164,28 @@ class Single:
             values = self._place("numbers", window.column)
         return values, *self._switches(window, window.column, layout)
 
-    def values(self, events: Events, t: int) -> tuple[list[Any], int]:
+    def values(self, events: Events, t: int) -> tuple[list[Any], int | None]:
         """
-        Return the windows' values at `t` (microseconds) in order, and the newest event's place, -1 for none.
+        Return the windows' values at `t` in order, and when the newest event happened, None for none; in microseconds.
 
         `first`, `last` and `last_k` give what `events.values` gives, all others int, float or None. Raises DataError
         as `evaluate` does.
         """
         data, start, size, layout, _ = events
-        _, plan, fractional = self._plans.get(id(layout)) or self._plan(layout)
-        newest, least, most, told, fractions = spot.answer(data, start, size, plan, t)
-        codes, made = told.tolist()
+        _, planned, unpack = self._plans.get(id(layout)) or self._plan(layout)
+        told = self._told
+        spot.answer(data, start, size, planned, t, told.array)
+        newest, most, nulls, *made = unpack(told.array)
         if most > spot.PLACE:
-            self._refuse(codes)
-        if fractional:
-            shares = fractions.tolist()
-            for n in fractional:
-                made[n] = shares[n]
-        if least == spot.NULL:
-            made = [None if code == _NULL else value for code, value in zip(codes, made, strict=True)]
+            self._refuse(told.codes.tolist())
+        if nulls:
+            for n in told.nulls[:nulls].tolist():
+                made[n] = None
         if self._apart:
             self._evaluate_apart(events, t, made)
         for column, placed in self._placed.items():
             self._look_up(events, column, placed, made)
-        return made, newest
+        return made, None if newest == spot.NEVER else newest
 
     def _evaluate_apart(self, events: Events, t: int, made: list[Any]) -> None:
         """Write quantiles, and the places of the last events, which share nothing with other windows."""
@@ -220,7 +232,6 @@ class Single:
 
 
 _NO_FLAGS = np.empty(0, np.uint8)
-_NULL = spot.NULL
 
 
 def _shared(sources: list[list[int]], wanted: list[int]) -> int:

@@ -33,8 +33,11 @@ FOLD, ENDS, DISTINCT = range(3)
 COUNT, SUM, AVERAGE, VAR, STD, MIN, MAX, FIRST, LAST, SINCE_FIRST, SINCE_LAST = range(11)
 # What an output is: where it lies, or why there is none.
 NULL, WHOLE, FRACTION, PLACE, TOO_LARGE, MIXED = range(6)
-_OUT = types.Tuple((INT, INT, INT, OUT_MATRIX, FLOAT[::1]))
 PLAN_HEAD, SOURCE, OUTPUT = 4, 7, 4
+# How `answer` lays out what it tells: the newest event's time, the greatest code, how many outputs are NULL; then rows.
+TOLD_HEAD = 3
+VALUE, CODE, NULLS = range(3)
+NEVER = -(2**63)
 
 
 @kernel(types.Tuple((INT, INT, OUT_INTS, OUT_FLAGS))(INTS, INTS, INTS, INT, INTS, INT))
@@ -152,18 +155,19 @@ def distinct(ids: Any, live: Any, mask: Any, gate: Any, starts: Any, end: int) -
     size = 16
     while size < 2 * end:
         size *= 2
-    places = np.full(size, -1, np.int64)
+    held, full = np.empty(size, np.int64), np.zeros(size, np.uint8)
     at, seen = end, 0
     for w in range(windows):
         while at > starts[w]:
             at -= 1
             if not on[at]:
                 continue
-            slot = ((ids[at] ^ (ids[at] >> 29)) * 0x9E3779B97F4A7C1) & (size - 1)
-            while places[slot] >= 0 and ids[places[slot]] != ids[at]:
+            one = ids[at]
+            slot = ((one ^ (one >> 29)) * 0x9E3779B97F4A7C1) & (size - 1)
+            while full[slot] and held[slot] != one:
                 slot = (slot + 1) & (size - 1)
-            if places[slot] < 0:
-                places[slot] = at
+            if not full[slot]:
+                held[slot], full[slot] = one, 1
                 seen += 1
         counts[w] = seen
     return counts
@@ -209,24 +213,24 @@ def pick(values: Any, live: Any, mask: Any, gate: Any, start: int, end: int, sha
 
 
 def _put_whole(x: Any, o: int, told: Any, fractions: Any) -> None:  # noqa: ARG001
-    told[0, o], told[1, o] = WHOLE, x
+    told[CODE, o], told[VALUE, o] = WHOLE, x
 
 
 def _put_fraction(x: Any, o: int, told: Any, fractions: Any) -> None:
-    told[0, o], fractions[o] = FRACTION, x
+    told[CODE, o], fractions[o] = FRACTION, x
 
 
 def _put_sum_whole(total: Any, lost: Any, o: int, told: Any, fractions: Any) -> None:  # noqa: ARG001
     high = total + (lost >> 32)
     if -LARGEST_HIGH <= high < LARGEST_HIGH:
-        told[0, o], told[1, o] = WHOLE, (high << 32) | (lost & LOW_BITS)
+        told[CODE, o], told[VALUE, o] = WHOLE, (high << 32) | (lost & LOW_BITS)
     else:
-        told[0, o] = TOO_LARGE
+        told[CODE, o] = TOO_LARGE
 
 
 def _put_sum_fraction(total: Any, lost: Any, o: int, told: Any, fractions: Any) -> None:
     both = total + lost
-    told[0, o], fractions[o] = FRACTION, both if np.isfinite(both) else np.nan
+    told[CODE, o], fractions[o] = FRACTION, both if np.isfinite(both) else np.nan
 
 
 put = by_type(_put_whole, _put_fraction)
@@ -243,8 +247,8 @@ def read_fold(counts: Any, own: Any, floats: Any, source: int, outputs: Any, tol
     for o in range(len(outputs)):
         w, read = outputs[o, 1], outputs[o, 2]
         if outputs[o, 3] == source and counts[w] > 0 and own[LEAST, w] != own[MOST, w]:
-            told[0, o] = MIXED
-        if outputs[o, 0] != source or told[0, o] == MIXED:
+            told[CODE, o] = MIXED
+        if outputs[o, 0] != source or told[CODE, o] == MIXED:
             continue
         if read == COUNT:
             put(counts[w], o, told, fractions)
@@ -276,7 +280,7 @@ def read_ends(
         if place < 0:
             continue
         if read in (FIRST, LAST):
-            told[0, o], told[1, o] = PLACE, place
+            told[CODE, o], told[VALUE, o] = PLACE, place
         else:
             put((t - times[place]) / 1e6, o, told, fractions)
 
@@ -311,13 +315,16 @@ def planned(layout: Any, sources: Any, outputs: Any, widths: Any, cap: int) -> A
     return np.concatenate([np.array(head, np.int64), layout.ravel(), sources.ravel(), outputs.ravel(), widths])
 
 
-@kernel(_OUT(FLAGS, INT, INT, INTS, INT))
-def answer(data: Any, start: int, count: int, plan: Any, t: int) -> Any:
+@kernel(types.void(types.Bytes(FLAG, 1, "C", readonly=True), INT, INT, INTS, INT, OUT_INTS))
+def answer(entry: Any, start: int, count: int, plan: Any, t: int, out: Any) -> None:
     """
-    Return the newest event's place, the least and the greatest code, codes with whole numbers or places, fractions.
+    Write what an entry tells at `t`, into memory that the caller keeps: handing over an array made here costs more.
 
-    The last two are int64[2, o] and float64[o]. data, start, count: as in `Events`. plan: what `planned` made.
+    entry, start, count: as in `Events`. plan: what `planned` made. out: int64[TOLD_HEAD + 3 * o], the newest event's
+    time (NEVER for none), the greatest code, how many outputs are NULL, and three rows: each one's VALUE (a whole
+    number, a place or a fraction's bits), its CODE, and in NULLS which are NULL.
     """
+    data = np.frombuffer(entry, np.uint8)
     columns, inputs, makes, cap = plan[0], plan[1], plan[2], plan[3]
     at = PLAN_HEAD
     layout = plan[at : at + 2 * columns].reshape(2, columns)
@@ -330,7 +337,9 @@ def answer(data: Any, start: int, count: int, plan: Any, t: int) -> Any:
     known_from = whole_column(data, start, count, layout, KNOWN_FROM)
     known_until = whole_column(data, start, count, layout, KNOWN_UNTIL)
     end, newest, starts, live = look(times, known_from, known_until, t, widths, cap)
-    told, fractions = np.zeros((2, len(outputs)), np.int64), np.zeros(len(outputs), np.float64)
+    out[:] = NULL
+    told = out[TOLD_HEAD:].reshape(3, makes)
+    fractions = out[TOLD_HEAD : TOLD_HEAD + makes].view(np.float64)
     for s in range(len(sources)):
         does, column = sources[s, 0], sources[s, 1]
         mask = byte_column(data, start, count, layout, sources[s, 2])
@@ -350,7 +359,10 @@ def answer(data: Any, start: int, count: int, plan: Any, t: int) -> Any:
         else:
             counts, own, floats = fold(values, EMPTY_WHOLE, live, mask, gate, starts, end, flags)
             read_fold(counts, own, floats, s, outputs, told, fractions)
-    least, most = MIXED, NULL
-    for o in range(len(outputs)):
-        least, most = min(least, told[0, o]), max(most, told[0, o])
-    return newest, least, most, told, fractions
+    most, nulls = NULL, 0
+    for o in range(makes):
+        most = max(most, told[CODE, o])
+        if told[CODE, o] == NULL:
+            told[NULLS, nulls] = o
+            nulls += 1
+    out[0], out[1], out[2] = times[newest] if newest >= 0 else NEVER, most, nulls
