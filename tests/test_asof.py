@@ -232,7 +232,7 @@ def test_keys_settled_in_another_order_than_this_sessions_are_found():
 def test_reading_in_parts_changes_nothing(monkeypatch, size):
     connection = connect(threads=4)
     monkeypatch.setattr(merge, "PART_ROWS", size)
-    monkeypatch.setattr("lifecycle.engine.asof.ROWS_AT_ONCE", size)
+    monkeypatch.setattr("lifecycle.engine.session.BATCH_ROWS", size)
 
     @seed(4)
     @quick

@@ -1,9 +1,8 @@
 """
 As-of joins: for each spine row the state of its key, as it was known at the row's time.
 
-DuckDB gives facts and observations sorted by key and time, and one kernel merges them (`lifecycle.engine.merge`).
-What a release has settled lies sorted in the lake and is read as it is; anything else is sorted when it is asked for,
-spilling under the memory limit.
+DuckDB gives observations sorted by key and time. What a release has settled lies sorted in the lake too, and one kernel
+merges the two (`lifecycle.engine.merge`); anything else is read once, in any order (`lifecycle.engine.gather`).
 """
 
 from __future__ import annotations
@@ -28,14 +27,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from lifecycle.definitions import KnownTime, Window
-    from lifecycle.engine.merge import Merge, Observations
+    from lifecycle.engine.merge import Observations
     from lifecycle.engine.selection import Selection
     from lifecycle.engine.settle import Facts
 
 # Below this share of a settled relation's keys, theirs are looked up; above it, the relation is read through.
 _FEW_KEYS = 0.1
-# An unprepared relation is sorted in parts of about so many rows: spilling costs more than reading it again.
-ROWS_AT_ONCE = 25_000_000
 # Windows answer so much at a time (bytes, at about CELL_BYTES a value), in at most so many parts of the keys.
 ANSWER_BYTES, CELL_BYTES, MOST_PARTS = 1 << 28, 16, 256
 
@@ -85,14 +82,24 @@ def join(
         spine = f"SELECT row, t{keys} FROM spine"
         if view.windows:
             found = _windows(session, selection, of, spine, known_time)
+            answered.append(_answers(rows, found))
+            continue
+        if spine not in orders:
+            orders[spine] = _ordered(session, spine, len(of.keys), f"spine_keys_{len(orders)}")
+        if view.settled is not None:
+            found = _from_settled(session, selection, of, orders[spine], known_time)
+            answered.append(_answers(rows, found))
         else:
-            if spine not in orders:
-                orders[spine] = _ordered(session, spine, len(of.keys), f"spine_keys_{len(orders)}")
-            found = _states(session, selection, of, orders[spine], known_time)
-        place = np.full(rows, -1, np.int64)
-        place[np.asarray(found.column("row"))] = np.arange(found.num_rows)
-        answered.append(Answers(found.drop_columns("row"), place))
+            ask = _Unprepared(selection, of, orders[spine].keys, as_known=known_time == "as_known")
+            answered.append(_from_unprepared(session, ask, orders[spine].observations, rows))
     return answered
+
+
+def _answers(rows: int, found: pa.Table) -> Answers:
+    """Return answers of (row, f0, f1, ...)."""
+    place = np.full(rows, -1, np.int64)
+    place[np.asarray(found.column("row"))] = np.arange(found.num_rows)
+    return Answers(found.drop_columns("row"), place)
 
 
 def _windows(session: Session, selection: Selection, of: Facts, spine: str, known_time: KnownTime) -> pa.Table:
@@ -158,22 +165,26 @@ def _same(count: int, left: str, right: str) -> str:
     return same_keys(count, left, right).removesuffix(" AND ") or "true"
 
 
-def _states(session: Session, selection: Selection, of: Facts, order: _Order, known_time: KnownTime) -> pa.Table:
-    """Merge a row view's states with the spine; return (row, f0, f1, ...) of the rows that have a state."""
-    if selection.view.settled is not None:
-        return _from_settled(session, selection, of, order, known_time)
-    ask = _Unprepared(selection, of, order.keys, as_known=known_time == "as_known")
-    size = session.value(f"SELECT count(*) FROM {of.relation}")
-    found = []
-    for some, first, last in order.observations.parts(-(-size // ROWS_AT_ONCE)):
-        certain, merged = _merge(session, selection, some, ask.by_time(first, last))
-        found.append(certain)
-        doubtful, groups = merged.doubtful()
-        if groups.num_rows:
-            session.append("tied", groups)
-            found.append(_merge(session, selection, doubtful, ask.ranked(), ranked=True)[0])
-            session.run("DROP TABLE tied")
-    return pa.concat_tables(found)
+def _from_unprepared(session: Session, ask: _Unprepared, observations: Observations, rows: int) -> Answers:
+    """Answer from a row view that no release has settled: its facts are read once, in whatever order they lie."""
+    from lifecycle.engine.gather import Gather
+
+    selection = ask.selection
+    gathered = Gather(observations, len(selection.features), ttl_us=selection.view.ttl_us)
+    facts = session.stream(ask.any_order())
+    schema = pa.schema([facts.schema.field(f"f{i}") for i in range(len(selection.features))])
+    table = session.spool(schema, gathered.kept(facts) if len(observations.row) else iter(()))
+    place = np.full(rows, -1, np.int64)
+    answered, places = gathered.places()
+    place[answered] = places
+    doubtful, groups = gathered.doubtful()
+    if groups.num_rows:
+        session.append("tied", groups)
+        ranked = _merge(session, selection, doubtful, ask.ranked())
+        session.run("DROP TABLE tied")
+        place[np.asarray(ranked.column("row"))] = table.num_rows + np.arange(ranked.num_rows)
+        table = pa.concat_tables([table, ranked.drop_columns("row")])
+    return Answers(table, place)
 
 
 def _from_settled(session: Session, selection: Selection, of: Facts, order: _Order, known_time: KnownTime) -> pa.Table:
@@ -192,15 +203,15 @@ def _from_settled(session: Session, selection: Selection, of: Facts, order: _Ord
     in_order = f" ORDER BY {KEY_CODE}, {quote(VISIBLE)}"
     if few:
         only = f" AND {KEY_CODE} IN (SELECT code FROM asked)"
-        return _merge(session, selection, observations, query + only + in_order)[0]
+        return _merge(session, selection, observations, query + only + in_order)
 
     def part(of: Observations, first: int, last: int) -> pa.Table:
         beside = Session(session.connection)
         some = f"{query} AND {KEY_CODE} BETWEEN {first} AND {last}"
         try:
-            return _merge(beside, selection, of, some)[0]
+            return _merge(beside, selection, of, some)
         except Unsorted:  # files that were laid out anew since may be read in another order
-            return _merge(beside, selection, of, some + in_order)[0]
+            return _merge(beside, selection, of, some + in_order)
 
     parts = observations.parts(session.value("SELECT current_setting('threads')"))
     with ThreadPoolExecutor(len(parts)) as pool:
@@ -229,31 +240,30 @@ def _recoded(
     return code, recoded, int(many[0]) if len(many) else 0
 
 
-def _merge(
-    session: Session, selection: Selection, observations: Observations, query: str, *, ranked: bool = False
-) -> tuple[pa.Table, Merge]:
+def _merge(session: Session, selection: Selection, observations: Observations, query: str) -> pa.Table:
+    """Merge sorted facts with observations; return (row, f0, f1, ...) of those that have a state."""
     from lifecycle.engine.merge import Merge
 
     count = len(selection.features)
-    merged = Merge(observations, count, ttl_us=selection.view.ttl_us, ranked=ranked)
+    merged = Merge(observations, count, ttl_us=selection.view.ttl_us)
     facts = session.stream(query)
     features = [pa.field(f"f{i}", facts.schema.field(f"f{i}").type) for i in range(count)]
     answers = merged.answers(facts) if len(observations.row) else iter(())
-    return session.spool(pa.schema([pa.field("row", pa.int64()), *features]), answers), merged
+    return session.spool(pa.schema([pa.field("row", pa.int64()), *features]), answers)
 
 
 @dataclass(frozen=True)
 class _Unprepared:
-    """SQL of a relation that no release has settled, sorted as the kernel takes it."""
+    """SQL of a relation that no release has settled."""
 
     selection: Selection
     of: Facts
     keys: str
     as_known: bool
 
-    def by_time(self, first: int, last: int) -> str:
-        """Sort these keys' facts by key and visible time alone: few and narrow columns sort several times faster."""
-        return f"{self._facts()} WHERE c.code BETWEEN {first} AND {last} ORDER BY c.code, r.v"
+    def any_order(self) -> str:
+        """Return the facts of the spine's keys."""
+        return self._facts()
 
     def ranked(self) -> str:
         """Sort the facts in table `tied` by all that ranks them: known time and tie-break."""

@@ -4,7 +4,7 @@ The as-of kernel: one pass over facts and observations that are both sorted by k
 Facts arrive as Arrow batches in order of (key code, visible time); observations are in order of (key code, t). Per key,
 in the order in which facts become visible, the winner is the last fact that no fact before it beats by event time. It
 only ever grows, so one pass with one winner in hand answers every observation; between batches only that winner is
-carried on. Where the winner shares both its times with another fact, the answer is in doubt until they are ranked.
+carried on. Of facts that share both times the last one wins.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 CODE, VISIBLE, EVENT, DELETED = "code", "v", "e", "d"
 NOTHING, CARRIED = -1, -2
 PART_ROWS = 50_000  # below so many observations a thread costs more than it brings
-_CERTAIN = int(np.iinfo(np.int64).min)
+_NONE = int(np.iinfo(np.int64).min)
 _UNSORTED = -1
-# The state between batches: next observation, the winner's key code, event time, visible time, tombstone mark, whether
-# another fact has its two times, its place in the batch (or CARRIED, NOTHING), the last fact's code and visible time.
-_AT, _KEY, _SINCE, _SEEN, _DEAD, _TIED, _PLACE, _LAST_KEY, _LAST_TIME = range(9)
+# The state between batches: next observation, the winner's key code, event time, tombstone mark, its place in the batch
+# (or CARRIED, NOTHING), the last fact's code and visible time.
+_AT, _KEY, _SINCE, _DEAD, _PLACE, _LAST_KEY, _LAST_TIME = range(7)
 
 
 @dataclass(frozen=True)
@@ -59,25 +59,22 @@ class Unsorted(Exception):  # noqa: N818 - a finding, which the caller answers b
 
 class Merge:
     """
-    Merges facts with observations; `doubtful` says, afterwards, which answers hang on a rank not asked for.
+    Merges facts with observations.
 
     observations: what to answer. features: how many columns f0, f1, ... facts have. ttl_us: microseconds after which a
-    state has expired; None or 0 never. ranked: facts of equal (code, v, e) come in order, the last one wins.
+    state has expired; None or 0 never.
     """
 
-    def __init__(self, observations: Observations, features: int, *, ttl_us: int | None, ranked: bool) -> None:
+    def __init__(self, observations: Observations, features: int, *, ttl_us: int | None) -> None:
         self._of = observations
         self._names = [f"f{position}" for position in range(features)]
-        self._options = np.array([ttl_us or 0, not ranked], np.int64)
-        self._state = np.array([0, *[_CERTAIN] * 3, 0, 0, NOTHING, _CERTAIN, _CERTAIN], np.int64)
+        self._ttl = ttl_us or 0
+        self._state = np.array([0, _NONE, _NONE, 0, NOTHING, _NONE, _NONE], np.int64)
         self._found = np.empty(len(observations.row), np.int64)
-        # Event time and visible time of the winner where it is in doubt; memory that nothing touches costs nothing.
-        self._doubt = np.full(len(observations.row), _CERTAIN, np.int64)
-        self._doubt_seen = np.empty(len(observations.row), np.int64)
 
     def answers(self, facts: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """
-        Yield (row int64, f0, f1, ...) of the observations that certainly have a state, each once, in any order.
+        Yield (row int64, f0, f1, ...) of the observations that have a state, each once, in any order.
 
         facts: batches of `code` whole numbers, `v` and, where it is another, `e` int64 microseconds (visible and event
         time), `d` bool where there are tombstones, and f0, f1, ..., sorted by (code, v). Raises Unsorted.
@@ -86,9 +83,8 @@ class Merge:
         carried: pa.RecordBatch | None = None
         for batch in facts:
             start = state[_AT]
-            code, visible, event, dead = _inputs(batch)
-            inputs = (code, visible, event, dead, of.code, of.t, self._options)
-            if _advance(*inputs, state, *self._outputs) == _UNSORTED:
+            code, visible, event, dead = inputs_of(batch)
+            if _advance(code, visible, event, dead, of.code, of.t, self._ttl, state, self._found) == _UNSORTED:
                 raise Unsorted
             own = batch.select(self._names)
             yield from self._taken(start, own, carried)
@@ -96,21 +92,10 @@ class Merge:
                 carried = own.take(pa.array([state[_PLACE]]))
                 state[_PLACE] = CARRIED
         start = state[_AT]
-        _finish(of.code, of.t, self._options, state, *self._outputs)
+        _finish(of.code, of.t, self._ttl, state, self._found)
         state[_AT] = len(of.row)
         if carried is not None:
             yield from self._taken(start, carried, carried)
-
-    def doubtful(self) -> tuple[Observations, pa.Table]:
-        """Return the observations in doubt, and (code, v, e), each once, of the facts between which it lies."""
-        at = np.flatnonzero(self._doubt != _CERTAIN)
-        of = self._of[at]
-        groups = pa.table({CODE: of.code, VISIBLE: self._doubt_seen[at], EVENT: self._doubt[at]})
-        return of, groups.group_by(groups.column_names).aggregate([])
-
-    @property
-    def _outputs(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-        return self._found, self._doubt, self._doubt_seen
 
     def _taken(self, start: int, batch: pa.RecordBatch, carried: pa.RecordBatch | None) -> Iterator[pa.RecordBatch]:
         rows, found = self._of.row[start : self._state[_AT]], self._found[start : self._state[_AT]]
@@ -125,7 +110,8 @@ class Merge:
             yield pa.RecordBatch.from_arrays([pa.array(rows[chosen]), *columns], names=names)
 
 
-def _inputs(batch: pa.RecordBatch) -> tuple[np.ndarray[Any, Any], ...]:
+def inputs_of(batch: pa.RecordBatch) -> tuple[np.ndarray[Any, Any], ...]:
+    """Return a batch's key codes, visible times, event times and tombstone marks (none where there are no such)."""
     names = batch.schema.names
     code, visible = (np.asarray(batch.column(name).cast(pa.int64())) for name in (CODE, VISIBLE))
     event = np.asarray(batch.column(EVENT)) if EVENT in names else visible
@@ -133,23 +119,20 @@ def _inputs(batch: pa.RecordBatch) -> tuple[np.ndarray[Any, Any], ...]:
     return code, visible, event, dead
 
 
-@kernel(types.void(INT, INTS, INTS, INTS, INTS, OUT_INTS, OUT_INTS, OUT_INTS), inline=True)
-def _answer(at: int, codes: Any, times: Any, options: Any, state: Any, found: Any, doubt: Any, doubt_seen: Any) -> None:
-    """Answer observation `at`: the winner's place; NOTHING for another key, a tombstone, an expired or doubtful one."""
+@kernel(types.void(INT, INTS, INTS, INT, INTS, OUT_INTS), inline=True)
+def _answer(at: int, codes: Any, times: Any, ttl: int, state: Any, found: Any) -> None:
+    """Answer observation `at`: the winner's place; NOTHING for another key, a tombstone or an expired one."""
     found[at] = NOTHING
-    if state[_KEY] != codes[at] or (options[0] > 0 and times[at] - state[_SINCE] > options[0]):
+    if state[_KEY] != codes[at] or (ttl > 0 and times[at] - state[_SINCE] > ttl):
         return
-    if state[_TIED] == 1:
-        doubt[at], doubt_seen[at] = state[_SINCE], state[_SEEN]
-    elif state[_DEAD] == 0:
+    if state[_DEAD] == 0:
         found[at] = state[_PLACE]
 
 
-@kernel(INT(INTS, INTS, INTS, FLAGS, INTS, INTS, INTS, OUT_INTS, OUT_INTS, OUT_INTS, OUT_INTS))
+@kernel(INT(INTS, INTS, INTS, FLAGS, INTS, INTS, INT, OUT_INTS, OUT_INTS))
 def _advance(
-    code: Any, visible: Any, event: Any, dead: Any,
-    codes: Any, times: Any, options: Any, state: Any, found: Any, doubt: Any, doubt_seen: Any,
-) -> int:  # fmt: skip
+    code: Any, visible: Any, event: Any, dead: Any, codes: Any, times: Any, ttl: int, state: Any, found: Any
+) -> int:
     """Take in a batch of facts; answer each observation that comes before one of them."""
     at, observations, marks = state[_AT], len(codes), len(dead) > 0
     last_key, last_time = state[_LAST_KEY], state[_LAST_TIME]
@@ -159,20 +142,18 @@ def _advance(
             return _UNSORTED
         last_key, last_time = key, seen
         while at < observations and (codes[at] < key or (codes[at] == key and times[at] < seen)):
-            _answer(at, codes, times, options, state, found, doubt, doubt_seen)
+            _answer(at, codes, times, ttl, state, found)
             at += 1
         if key == state[_KEY] and since < state[_SINCE]:
             continue
-        same = key == state[_KEY] and since == state[_SINCE] and seen == state[_SEEN]
-        state[_TIED] = 1 if same and options[1] == 1 else 0
-        state[_KEY], state[_SINCE], state[_SEEN], state[_PLACE] = key, since, seen, j
+        state[_KEY], state[_SINCE], state[_PLACE] = key, since, j
         state[_DEAD] = dead[j] if marks else 0
     state[_AT], state[_LAST_KEY], state[_LAST_TIME] = at, last_key, last_time
     return 0
 
 
-@kernel(types.void(INTS, INTS, INTS, OUT_INTS, OUT_INTS, OUT_INTS, OUT_INTS))
-def _finish(codes: Any, times: Any, options: Any, state: Any, found: Any, doubt: Any, doubt_seen: Any) -> None:
+@kernel(types.void(INTS, INTS, INT, OUT_INTS, OUT_INTS))
+def _finish(codes: Any, times: Any, ttl: int, state: Any, found: Any) -> None:
     """Answer the observations that no fact follows."""
     for at in range(state[_AT], len(codes)):
-        _answer(at, codes, times, options, state, found, doubt, doubt_seen)
+        _answer(at, codes, times, ttl, state, found)
