@@ -1,5 +1,7 @@
 """The engine: as-of joins, labels, frames and receipts over a lake. Arrow in, Arrow out; it knows no Feast."""
 
+from importlib import import_module
+
 from lifecycle.engine.audit import Audit, audit
 from lifecycle.engine.explain import Explanation, explain, explain_rows
 from lifecycle.engine.frames import Frame, training_frame
@@ -36,7 +38,9 @@ __all__ = [
 
 
 def warm() -> str:
-    """Compile the window kernels, or find them compiled; return the folder that keeps them."""
+    """Compile all kernels, or find them compiled; return the folder that keeps them."""
+    for name in ("gather", "merge", "windows.spot"):
+        import_module(f"lifecycle.engine.{name}")  # compiles its kernels: they have explicit signatures
     from lifecycle.engine import windows
 
     return windows.warm()

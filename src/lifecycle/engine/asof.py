@@ -59,7 +59,10 @@ class Answers:
 
 def load_kernels(selections: Sequence[Selection]) -> None:
     """Begin to load what `join` will need: half a second, once, in which DuckDB can read the spine."""
-    names = {"lifecycle.engine.windows" if one.view.windows else "lifecycle.engine.merge" for one in selections}
+    names = {
+        f"lifecycle.engine.{'windows' if one.view.windows else 'merge' if one.view.settled else 'gather'}"
+        for one in selections
+    }
     Thread(target=lambda: [import_module(name) for name in sorted(names)], daemon=True).start()
 
 
