@@ -175,10 +175,10 @@ def windows(folder):
     materialize(store, connection, release)
     connection.close()
     asked = [[f"cus_{at % 100}"] for at in range(2_000)]
-    base = median(partial(ours, Reader(store, release.definitions, "plain")), asked)
+    names = ["plain", *(f"w{size}" for size in sizes)]
+    base, *each = medians([partial(ours, Reader(store, release.definitions, name)) for name in names], asked)
     print(f"  plain row {base:.1f}")
-    for size in sizes:
-        mine = median(partial(ours, Reader(store, release.definitions, f"w{size}")), asked)
+    for size, mine in zip(sizes, each, strict=True):
         print(f"  {size:>5} events {mine:>8.1f} ({mine - base:+.1f})")
 
 
@@ -310,6 +310,17 @@ def median(call, asked):
     for some in asked[:3]:
         call(some)
     return statistics.median(timed(lambda some=some: call(some)) for some in asked) * 1e6
+
+
+def medians(calls, asked, together=50):
+    """Return the median of each call, in turns of so many: a machine that changes its pace does so for all of them."""
+    for call in calls:
+        call(asked[0])
+    taken = [[] for _ in calls]
+    for start in range(0, len(asked), together):
+        for call, times in zip(calls, taken, strict=True):
+            times += [timed(partial(call, some)) for some in asked[start : start + together]]
+    return [statistics.median(times) * 1e6 for times in taken]
 
 
 def report(title, rate, base=None):
