@@ -26,7 +26,7 @@ from lifecycle.names import quote, relation
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from lifecycle.definitions import KnownTime, Window
+    from lifecycle.definitions import KnownTime, View, Window
     from lifecycle.engine.merge import Observations
     from lifecycle.engine.selection import Selection
     from lifecycle.engine.settle import Facts
@@ -59,11 +59,14 @@ class Answers:
 
 def load_kernels(selections: Sequence[Selection]) -> None:
     """Begin to load what `join` will need: half a second, once, in which DuckDB can read the spine."""
-    names = {
-        f"lifecycle.engine.{'windows' if one.view.windows else 'merge' if one.view.settled else 'gather'}"
-        for one in selections
-    }
-    Thread(target=lambda: [import_module(name) for name in sorted(names)], daemon=True).start()
+
+    def kernels_of(view: View) -> str:
+        if view.windows:
+            return "windows"
+        return "merge" if view.settled is not None else "gather"
+
+    names = sorted({f"lifecycle.engine.{kernels_of(one.view)}" for one in selections})
+    Thread(target=lambda: [import_module(name) for name in names], daemon=True).start()
 
 
 def join(
@@ -174,7 +177,7 @@ def _from_unprepared(session: Session, ask: _Unprepared, observations: Observati
 
     selection = ask.selection
     gathered = Gather(observations, len(selection.features), ttl_us=selection.view.ttl_us)
-    facts = session.stream(ask.any_order())
+    facts = session.stream(ask.facts())
     schema = pa.schema([facts.schema.field(f"f{i}") for i in range(len(selection.features))])
     table = session.spool(schema, gathered.kept(facts) if len(observations.row) else iter(()))
     place = np.full(rows, -1, np.int64)
@@ -264,17 +267,14 @@ class _Unprepared:
     keys: str
     as_known: bool
 
-    def any_order(self) -> str:
-        """Return the facts of the spine's keys."""
-        return self._facts()
-
     def ranked(self) -> str:
         """Sort the facts in table `tied` by all that ranks them: known time and tie-break."""
         ties = ", ".join(f"r.g{position} NULLS FIRST" for position in range(len(self.of.view.tie_break) + 1))
         same = "c.code = t.code AND r.v = t.v AND r.e = t.e"
-        return f"{self._facts()} JOIN tied AS t ON {same} ORDER BY c.code, r.v, {ties}"
+        return f"{self.facts()} JOIN tied AS t ON {same} ORDER BY c.code, r.v, {ties}"
 
-    def _facts(self) -> str:
+    def facts(self) -> str:
+        """Return the facts of the spine's keys, in any order."""
         of, view = self.of, self.of.view
         visible = of.visible if self.as_known else of.first
         inner = [f"{quote(key)} AS k{position}" for position, key in enumerate(of.keys)]

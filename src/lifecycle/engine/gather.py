@@ -19,14 +19,14 @@ import pyarrow as pa
 from numba import types
 
 from lifecycle.engine.jit import FLAGS, INT, INTS, OUT_INTS, OUT_MATRIX, kernel
-from lifecycle.engine.merge import EVENT, NOTHING, VISIBLE, inputs_of
+from lifecycle.engine.merge import CODE, EVENT, NOTHING, VISIBLE, inputs_of
+from lifecycle.engine.search import first_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from lifecycle.engine.merge import Observations
 
-CODE = "code"
 # Of the greatest fact at an observation: event time, visible time, place among the kept, and marks. Side by side in
 # memory, for it is reaching them that takes the time.
 SINCE, SEEN, PLACE, MARKS = range(4)
@@ -104,14 +104,8 @@ def _collect(
         key, v, e = code[j], visible[j], event[j]
         if key >= len(starts) - 1:
             continue
-        at, end = starts[key], starts[key + 1]
-        high = end
-        while at < high:
-            middle = (at + high) >> 1
-            if times[middle] < v:
-                at = middle + 1
-            else:
-                high = middle
+        end = starts[key + 1]
+        at = first_at(times, starts[key], end, v)
         if at == end:
             continue
         place, since, seen = greatest[at, PLACE], greatest[at, SINCE], greatest[at, SEEN]

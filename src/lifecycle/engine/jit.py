@@ -91,7 +91,8 @@ class _Inline(CPUDispatcher):  # type: ignore[misc]
 def code_folder() -> str:
     """Return the folder that machine code is kept in."""
     package = Path(__file__).parent
-    sources = [Path(__file__), package / "gather.py", package / "merge.py", *sorted((package / "windows").glob("*.py"))]
+    alone = [package / f"{name}.py" for name in ("gather", "merge", "search")]
+    sources = [Path(__file__), *alone, *sorted((package / "windows").glob("*.py"))]
     digest = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:16]
     return str(place_for(f"kernels-{digest}", package / "__pycache__"))
 

@@ -15,22 +15,11 @@ import numpy as np
 from numba import types
 
 from lifecycle.engine.jit import BOOL, FLAG, INT, INTS, OUT_FLAGS, OUT_INTS, OUT_MATRIX, kernel
+from lifecycle.engine.search import first_at
 
 FOREVER = int(np.iinfo(np.int64).max)
 ALWAYS = int(np.iinfo(np.int64).min)
 _SPREAD = types.Tuple((OUT_MATRIX, OUT_INTS, OUT_MATRIX, OUT_FLAGS, OUT_INTS, OUT_INTS, OUT_INTS))
-
-
-@kernel(INT(INTS, INT, INT, INT))
-def first_at(times: Any, low: int, high: int, moment: int) -> int:
-    """Return the first index in [low, high) whose time is `moment` or later, or `high`."""
-    while low < high:
-        middle = (low + high) >> 1
-        if times[middle] < moment:
-            low = middle + 1
-        else:
-            high = middle
-    return low
 
 
 @kernel(BOOL(INTS, INTS))

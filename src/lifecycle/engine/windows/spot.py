@@ -14,10 +14,11 @@ import numpy as np
 from numba import types
 
 from lifecycle.engine.jit import FLAG, FLAGS, FLOAT, FLOATS, INT, INTS, MATRIX, OUT_FLAGS, OUT_INTS, OUT_MATRIX, kernel
+from lifecycle.engine.search import first_at
 from lifecycle.engine.windows.functions import LARGEST_HIGH
 from lifecycle.engine.windows.numbers import LOW_BITS, as_floats, by_type, variances
 from lifecycle.engine.windows.piece import EMPTY_FRACTION, EMPTY_WHOLE
-from lifecycle.engine.windows.schedule import FOREVER, first_at
+from lifecycle.engine.windows.schedule import FOREVER
 from lifecycle.engine.windows.tree import take_events
 
 _WANTED = types.UniTuple(types.boolean, 3)
