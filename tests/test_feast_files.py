@@ -11,7 +11,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from feast import Entity, FeatureService, FeatureStore, FeatureView, Field, FileSource, RepoConfig
-from feast.data_format import ParquetFormat
 from feast.errors import SavedDatasetLocationAlreadyExists
 from feast.feature_logging import LoggingConfig
 from feast.infra.offline_stores.file_source import FileLoggingDestination, SavedDatasetFileStorage
@@ -22,7 +21,6 @@ from lifecycle.errors import DataError, UsageError
 from lifecycle.feast_plugin.offline_store import LifecycleOfflineStoreConfig
 from lifecycle.feast_plugin.scope import lake_settings
 from lifecycle.feast_plugin.source import LifecycleSource
-from lifecycle.feast_plugin.value_types import value_type
 from lifecycle.feast_plugin.write import write_relation
 
 if TYPE_CHECKING:
@@ -388,54 +386,3 @@ def test_a_source_with_a_column_that_is_not_there_is_refused(store):
         LifecycleSource(relation="suite.plain").validate(store.config)
     with pytest.raises(UsageError, match=r"Did you mean 'suite\.plain'"):
         LifecycleSource(relation="suite.plane").validate(store.config)
-
-
-def test_a_parquet_source_keeps_its_format(folder):
-    source = FileSource(path=str(folder), file_format=ParquetFormat(), timestamp_field="event_timestamp")
-    assert FileSource.from_proto(source.to_proto()) == source
-
-
-def test_a_lake_source_survives_its_proto():
-    source = LifecycleSource(
-        name="s",
-        relation="features.x",
-        timestamp_field="at",
-        created_timestamp_column="",
-        tie_break=("a", "b"),
-        deleted="gone",
-        at_t="exclude",
-        at="head",
-        field_mapping={"raw": "value"},
-        description="d",
-        tags={"sources": "stripe"},
-        owner="o",
-    )
-    again = LifecycleSource.from_proto(source.to_proto())
-    assert again == source
-    assert (again.tie_break, again.deleted, again.at_t, again.at) == (("a", "b"), "gone", "exclude", "head")
-    assert again != LifecycleSource(name="s", relation="features.x")
-    assert LifecycleSource.from_proto(LifecycleSource(relation="features.x").to_proto()).tie_break is None
-
-
-@pytest.mark.parametrize(
-    ("duckdb_type", "expected"),
-    [
-        ("BIGINT", ValueType.INT64),
-        ("SMALLINT", ValueType.INT32),
-        ("DECIMAL(18,2)", ValueType.DECIMAL),
-        ("BOOLEAN", ValueType.BOOL),
-        ("DATE", ValueType.UNIX_TIMESTAMP),
-        ("TIMESTAMP WITH TIME ZONE", ValueType.UNIX_TIMESTAMP),
-        ("VARCHAR[]", ValueType.STRING_LIST),
-        ("DOUBLE[3]", ValueType.DOUBLE_LIST),
-        ("DECIMAL(18,2)[]", ValueType.DECIMAL_LIST),
-    ],
-)
-def test_duckdb_types_in_feasts_words(duckdb_type, expected):
-    assert value_type(duckdb_type) == expected
-
-
-@pytest.mark.parametrize("duckdb_type", ["HUGEINT", "STRUCT(a INTEGER)", "INTEGER[][]", "MAP(VARCHAR, BIGINT)"])
-def test_types_without_an_exact_form_are_refused(duckdb_type):
-    with pytest.raises(UsageError, match="no exact form"):
-        value_type(duckdb_type)

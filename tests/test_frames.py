@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from lifecycle.definitions import Definitions, Field, Label, Projection, Service, View, Window
-from lifecycle.engine import every_row, monthly, sample, settle, split, training_frame
+from lifecycle.engine import every_row, monthly, settle, training_frame
 from lifecycle.errors import SpineError, UsageError
 from tests.asof_cases import connect
 
@@ -389,58 +389,3 @@ def test_rows_of_a_mart_and_months_make_spines(connection):
     months = monthly("features.states", "consumer", start=NOON, end=datetime(2024, 8, 1, tzinfo=UTC))
     expected = [(key, datetime(2024, month, 1, tzinfo=UTC)) for month in (6, 7) for key in "ab"]
     assert connection.execute(months).fetchall() == expected
-
-
-def test_a_sample_keeps_rows_by_key_and_says_their_weight():
-    rows = 20_000
-    table = pa.table(
-        {
-            "consumer_id": [f"c{i}" for i in range(rows)],
-            "event_timestamp": pa.array([NOON] * rows, pa.timestamp("us", "UTC")),
-            "bad": [i % 100 == 0 for i in range(rows)],
-        }
-    )
-    rates = {True: 1.0, False: 0.1}
-    drawn = sample(table, "bad", rates, keys=["consumer_id"], seed=3)
-    assert drawn["bad"].to_pylist().count(True) == rows // 100
-    assert abs(sum(drawn["weight"].to_pylist()) - rows) < 0.05 * rows
-    assert set(drawn["weight"].to_pylist()) == {1.0, 10.0}
-    part = sample(table.slice(5_000, 900), "bad", rates, keys=["consumer_id"], seed=3)
-    kept = set(drawn["consumer_id"].to_pylist())
-    assert part["consumer_id"].to_pylist() == [
-        one for one in table["consumer_id"].to_pylist()[5_000:5_900] if one in kept
-    ]
-    assert not drawn.equals(sample(table, "bad", rates, keys=["consumer_id"], seed=4))
-    with pytest.raises(UsageError, match="values without a rate: True"):
-        sample(table, "bad", {False: 0.5}, keys=["consumer_id"])
-
-
-@pytest.mark.parametrize("held", [pa.date32(), pa.timestamp("s"), pa.timestamp("ns", "Europe/Berlin")])
-def test_a_sample_is_the_same_whatever_holds_the_times(held):
-    days = pa.array([date(1969, 12, 1) + timedelta(days=day) for day in range(60)])
-    table = pa.table({"k": range(60), "bad": [True] * 60, "event_timestamp": days.cast(pa.timestamp("us", "UTC"))})
-    other = table.set_column(2, "event_timestamp", days.cast(pa.timestamp("s")).cast(held))
-    kept, again = (sample(one, "bad", {True: 0.5}, keys=["k"])["k"].to_pylist() for one in (table, other))
-    assert kept == again
-    assert 0 < len(kept) < 60
-
-
-def test_a_sample_names_a_column_that_is_not_there():
-    table = pa.table({"consumer_id": ["a"], "bad": [True], "event_timestamp": [NOON]})
-    with pytest.raises(UsageError, match=r"column of the table to sample 'bda'\. Did you mean 'bad'"):
-        sample(table, "bda", {True: 0.5}, keys=["consumer_id"])
-    with pytest.raises(UsageError, match=r"column of the table to sample 'consumer'\. Did you mean 'consumer_id'"):
-        sample(table, "bad", {True: 0.5}, keys=["consumer"])
-
-
-def test_a_split_leaves_an_embargo_before_each_cut():
-    days = [NOON + timedelta(days=day) for day in range(10)]
-    table = pa.table({"event_timestamp": days, "day": range(10)})
-    parts = split(table, validation=days[5], test=days[8], embargo=timedelta(days=2))
-    assert {name: part["day"].to_pylist() for name, part in parts.items()} == {
-        "train": [0, 1, 2],
-        "validation": [5],
-        "test": [8, 9],
-    }
-    with pytest.raises(UsageError, match="not before test"):
-        split(table, validation=days[8], test=days[5], embargo=timedelta(0))

@@ -16,8 +16,6 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import pyarrow as pa
-import pyarrow.compute as pc
 from feast import FeatureService, utils
 from feast.infra.online_stores.online_store import OnlineStore
 from feast.infra.supported_async_methods import SupportedAsyncMethods
@@ -27,16 +25,16 @@ from lifecycle import config as project_config
 from lifecycle.errors import UnsupportedError, UsageError
 from lifecycle.feast_plugin.online_response import LifecycleOnlineResponse
 from lifecycle.feast_plugin.online_tables import NotPlainError, Plan, Tables
-from lifecycle.feast_plugin.online_values import column_of, key_values, plain_column
+from lifecycle.feast_plugin.online_writes import columns_of_batch, columns_of_rows
 from lifecycle.online import open_store
-from lifecycle.online.codec import Columns
 from lifecycle.online.opening import ADDRESSES
-from lifecycle.times import from_microseconds, to_microseconds
+from lifecycle.times import from_microseconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
+    import pyarrow as pa
     from feast import Entity, FeatureView
     from feast.infra.infra_object import InfraObject
     from feast.infra.registry.base_registry import BaseRegistry
@@ -44,11 +42,11 @@ if TYPE_CHECKING:
     from feast.protos.feast.types.EntityKey_pb2 import EntityKey
     from feast.repo_config import RepoConfig
 
-    from lifecycle.feast_plugin.online_tables import Keys, Table
+    from lifecycle.feast_plugin.online_tables import Keys
+    from lifecycle.feast_plugin.online_writes import Written
 
 FOLDER = "data/online"
 _PLANS = 256
-Written = list[tuple[Any, dict[str, Any], Any, Any]]
 
 
 class LifecycleOnlineStoreConfig(FeastConfigBaseModel):
@@ -102,7 +100,7 @@ class LifecycleOnlineStore(OnlineStore):
             return
         tables = self.tables(config)
         held = tables.writable(table)
-        tables.put(held, _columns(held, data))
+        tables.put(held, columns_of_rows(held, data))
         if progress:
             progress(len(data))
 
@@ -130,7 +128,8 @@ class LifecycleOnlineStore(OnlineStore):
         source = table.batch_source
         now = time.time_ns() // 1000
         for batch in rows.combine_chunks().to_batches():
-            tables.put(held, _arrow_columns(held, batch, source.timestamp_field, source.created_timestamp_column, now))
+            columns = columns_of_batch(held, batch, source.timestamp_field, source.created_timestamp_column, now)
+            tables.put(held, columns)
 
     def online_read(
         self,
@@ -323,74 +322,6 @@ def _is_far(config: RepoConfig) -> bool:
 def _tracked() -> bool:
     metrics = sys.modules.get("feast.metrics")
     return metrics is not None and bool(metrics._config.online_features)  # noqa: SLF001 - as Feast asks itself
-
-
-def _columns(held: Table, data: Written) -> Columns:
-    """Return Feast's rows as columns to pack."""
-    view = held.view
-    now = time.time_ns() // 1000
-    given = [tuple(key_values(view, key)) if view.keys else () for key, *_ in data]
-    events = [to_microseconds(event) for _, _, event, _ in data]
-    # pandas' NULL time differs from itself.
-    created = [None if one is None or one != one else to_microseconds(one) for *_, one in data]  # noqa: PLR0124
-    # Rows without a created time count in the order in which they are written, in one call as in several calls: of
-    # one key and event time the last replaces those before it.
-    rows = enumerate(zip(given, events, created, strict=True))
-    last = {(key, event, None if known is None else at): at for at, (key, event, known) in rows}
-    if len(last) < len(data):
-        kept = sorted(last.values())
-        given, events = [given[at] for at in kept], [events[at] for at in kept]
-        created, data = [created[at] for at in kept], [data[at] for at in kept]
-    keys = list(zip(*given, strict=True)) if view.keys else []
-    features = []
-    missing = held.missing
-    for field in view.features:
-        if field.name not in held.kinds:
-            features.append(pa.nulls(len(data), held.types[field.name]))
-            continue
-        values = [row.get(field.name, missing) for _, row, *_ in data]
-        who = f"feature {view.name}:{field.name}"
-        features.append(column_of(values, field.dtype, held.kinds[field.name], who))
-    known = [now if one is None else min(one, now) for one in created]
-    times = pa.timestamp("us", "UTC")
-    return Columns(
-        keys=[plain_column(list(values), field.dtype) for values, field in zip(keys, view.keys, strict=True)],
-        features=features,
-        event=pa.array(events, pa.int64()).cast(times),
-        known=pa.array(known, pa.int64()).cast(times),
-    )
-
-
-def _arrow_columns(held: Table, batch: pa.RecordBatch, timestamp: str, created: str | None, now: int) -> Columns:
-    """Return an Arrow batch as columns to pack; rows with a NULL key or time are left out. `now`: microseconds."""
-    needed = [entity for entity, _ in held.view.join_keys] + [timestamp]
-    for name in needed:
-        if batch.column(name).null_count:
-            batch = batch.filter(batch.column(name).is_valid())
-    times = pa.timestamp("us", "UTC")
-    latest = pa.scalar(now, pa.int64())
-
-    def moment(name: str) -> pa.Array:
-        column = batch.column(name)
-        if not pa.types.is_timestamp(column.type):
-            return plain_column(column.to_pylist(), "TIMESTAMP WITH TIME ZONE")
-        return column.cast(pa.timestamp("us", column.type.tz), safe=False).cast(times)
-
-    known = pc.min_element_wise(moment(created).cast(pa.int64()), latest) if created else pa.repeat(latest, len(batch))
-    return Columns(
-        keys=[
-            held.arrow(batch.column(entity), field.name)
-            for (entity, _), field in zip(held.view.join_keys, held.view.keys, strict=True)
-        ],
-        features=[
-            held.arrow(batch.column(field.name), field.name)
-            if field.name in held.kinds
-            else pa.nulls(len(batch), held.types[field.name])
-            for field in held.view.features
-        ],
-        event=moment(timestamp),
-        known=known.cast(times),
-    )
 
 
 def _feast_keys(table: Any, join_key_values: dict[str, Any], names: dict[str, str], plan: Plan, at: int) -> Keys:
