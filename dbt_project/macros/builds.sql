@@ -52,8 +52,8 @@ and a transaction for each model, which asks for itself.
 How this model stands to its inputs: {"now": the lake's snapshot, "built": the snapshot it was last built from, or none,
 "same_code": whether that was with this code, "changed": the inputs with other rows than then, by name, as {"first",
 "last"}: the snapshots between which they changed, both none where only this build changed them, and "now": whether it did;
-"unclear": whether some input was replaced or rewritten, so that its change feed does not reach back; "shared": whether all models
-share a transaction}.
+"unclear": whether some input was replaced or rewritten, so that its change feed does not reach back; "empty": the
+inputs without rows; "kept": the changes that this session has read already; "shared": whether all models share a transaction}.
 -#}
 {% macro model_standing() %}
     {%- set shared = in_one_transaction() -%}
@@ -79,7 +79,8 @@ share a transaction}.
     {%- endfor -%}
     {{ return({
         "now": found["now"], "built": found["built"], "same_code": found["code"] == model_code(),
-        "changed": changed, "unclear": unclear | length > 0, "shared": shared,
+        "changed": changed, "unclear": unclear | length > 0, "empty": fromjson(found["empty"]),
+        "kept": fromjson(found["kept"]), "shared": shared,
     }) }}
 {% endmacro %}
 
@@ -117,6 +118,9 @@ created or dropped by "schema.name" too.
     from named
     left join ducklake_table_info('{{ target.database }}') as numbered on numbered.table_id::varchar = named.named;
 
+    create temporary table if not exists known_empty as
+    select table_name from ducklake_table_info('{{ target.database }}') where file_count = 0; -- builds keep no rows in the catalog
+
     create temporary table if not exists known_builds as
     select model, max(snapshot) as snapshot, arg_max(code, snapshot) as code from {{ builds() }} group by model;
 
@@ -151,5 +155,10 @@ created or dropped by "schema.name" too.
         (select max(snapshot_id) from known_snapshots) as now,
         (select snapshot from record where snapshot in (select snapshot_id from known_snapshots)) as built,
         (select code from record) as code,
-        (select coalesce(to_json(list(changes)), '[]') from changes) as changes
+        (select coalesce(to_json(list(changes)), '[]') from changes) as changes,
+        (
+            select coalesce(to_json(list(table_name)), '[]') from known_empty
+            where table_name in ({{ inputs | join(", ") or "null" }}) and table_name not in (select table_name from changed_now)
+        ) as empty,
+        (select coalesce(to_json(list(name)), '[]') from kept_changes) as kept
 {% endmacro %}

@@ -19,7 +19,7 @@ A model none of whose inputs changed is left alone. `unique_key` is the table's 
         {{ run_hooks(pre_hooks, inside_transaction=True) }}
         {%- set touched = find_touched(standing) if is_increment() -%}
         {%- set differing = find_difference(relation, sql, touched, standing) if not anew -%}
-        {% call statement("main") %}
+        {% call statement("main", auto_begin=not standing.shared) %}
             {% if anew %}
             drop table if exists {{ relation }};
             {{ create_table_as(False, relation, sql) }};
@@ -29,56 +29,55 @@ A model none of whose inputs changed is left alone. `unique_key` is the table's 
             {{ record_build(standing, "created" if anew else "difference" if differing.new or differing.gone else none) }}
         {% endcall %}
         {{ run_hooks(post_hooks, inside_transaction=True) }}
-        {% do adapter.commit() %}
+        {% do adapter.commit() if not standing.shared %}
     {%- endif -%}
     {{ run_hooks(post_hooks, inside_transaction=False) }}
     {{ return({"relations": [relation]}) }}
 {% endmaterialization %}
 
-{#- Find which rows of `relation` are gone and which are new by `sql`; returns the columns and how many there are. -#}
+{#-
+Find which rows of `relation` are gone and which are new by `sql`, and keep them as written_now(); returns how many there are. Rows are
+compared as sets, by the names of their columns: a row that both sides have is left alone.
+-#}
 {% macro find_difference(relation, sql, touched, standing) %}
     {%- if touched["keys"] == 0 and not touched["rows"] -%}
         {{ return({"new": 0, "gone": 0}) }}
     {%- endif -%}
-    {%- set columns = get_quoted_csv(adapter.get_columns_in_relation(relation) | map(attribute="name")) -%}
-    {%- set result, before = "result_" ~ model.name, "before_" ~ model.name -%}
-    {%- set new, gone = written_now("insertions", relation), written_now("deletions", relation) -%}
+    {%- set differing, sql = "differing_" ~ model.name, skip_empty(sql, standing.empty) -%}
     {%- set filter = with_touched_key("given", key_of()) if promise("key") else "" -%}
-    {%- set key = as_list(config.get("unique_key")) if promise("rows_of") else key_of() -%}
+    {%- set key = row_key() if promise("rows_of") else key_of() -%}
     {%- set statements -%}
-    create or replace temporary table {{ result }} as
-    select {{ columns }} from (
-        {{ sql }}
-    ) as given {{ filter }};
-
-    create or replace temporary table {{ before }} as
+    create or replace temporary table {{ differing }} as
     {% if touched["keys"] == 0 -%}
-    select 0 as standing_row, * from {{ result }} limit 0;
+    select *, null::bigint[] as lake_rows from (
+        {{ sql }}
+    );
     {%- else -%}
-    select rowid as standing_row, {{ columns }} from {{ relation }} as given
-    {{ with_touched_key("given", key) if key }};
+    select * exclude (lake_row), list(lake_row) filter (lake_row is not null) as lake_rows
+    from (
+        select given.*, null::bigint as lake_row from (
+            {{ sql }}
+        ) as given {{ filter }}
+        union all by name
+        select given.*, rowid as lake_row from {{ relation }} as given {{ with_touched_key("given", key) if key }}
+    )
+    group by all
+    having count(lake_row) in (0, count(*));
     {%- endif %}
 
-    create or replace temporary table {{ new }} as
-    select *, null::bigint as lake_row, {{ standing.now + 1 }} as lake_snapshot
-    from (select {{ columns }} from {{ result }} except select {{ columns }} from {{ before }});
+    create or replace temporary view {{ written_now("insertions", relation) }} as
+    select * exclude (lake_rows), null::bigint as lake_row, {{ standing.now + 1 }} as lake_snapshot
+    from {{ differing }}
+    where lake_rows is null;
 
-    create or replace temporary table {{ gone }} as
-    select {{ columns }}, standing_row as lake_row, {{ standing.now + 1 }} as lake_snapshot
-    from {{ before }} as standing
-    where not exists (
-        select 1 from {{ result }} as given
-        where {% for column in columns.split(", ") %}given.{{ column }} is not distinct from standing.{{ column }}
-            {{- " and " if not loop.last }}{% endfor %}
-    );
+    create or replace temporary view {{ written_now("deletions", relation) }} as
+    select * exclude (lake_rows), unnest(lake_rows) as lake_row, {{ standing.now + 1 }} as lake_snapshot
+    from {{ differing }}
+    where lake_rows is not null;
 
-    drop table {{ result }};
-    drop table {{ before }};
-
-    select (select count(*) from {{ new }}) as new, (select count(*) from {{ gone }}) as gone
+    select count(*) filter (lake_rows is null) as new, count(lake_rows) as gone from {{ differing }}
     {%- endset -%}
-    {%- set counts = run_query(statements).rows[0] -%}
-    {{ return({"columns": columns, "new": counts["new"], "gone": counts["gone"]}) }}
+    {{ return(run_query(statements).rows[0]) }}
 {% endmacro %}
 
 {% macro write_difference(relation, differing) %}
@@ -86,7 +85,7 @@ A model none of whose inputs changed is left alone. `unique_key` is the table's 
     delete from {{ relation }} where rowid in (select lake_row from {{ written_now("deletions", relation) }});
     {%- endif %}
     {%- if differing.new %}
-    insert into {{ relation }} ({{ differing.columns }})
-    select {{ differing.columns }} from {{ written_now("insertions", relation) }};
+    insert into {{ relation }} by name
+    select * exclude (lake_row, lake_snapshot) from {{ written_now("insertions", relation) }};
     {%- endif %}
 {% endmacro %}
