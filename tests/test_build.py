@@ -76,6 +76,20 @@ def test_a_transaction_for_each_model_builds_the_same(settings, lake, monkeypatc
     assert contents(lake) == step_by_step
 
 
+def test_a_source_that_comes_later_is_built_as_if_it_had_been_there(settings, lake):
+    chosen = ("--select", "+charges", "+refund_events")
+    versions = []
+    for number, batch in enumerate(random_batches(seed=22, sizes=(80, 80)), start=1):
+        known = [row for row in batch if number > 1 or row["source"] != "online-retail"]
+        versions = settle(versions + known, number)
+        write(lake, versions)
+        run_dbt(settings, lake, "run", *chosen)
+        assert bool(contents(lake)["intermediate.int_retail_invoices"]) == (number > 1)
+    step_by_step = contents(lake)
+    run_dbt(settings, lake, "run", "--full-refresh", *chosen)
+    assert contents(lake) == step_by_step
+
+
 def test_states_say_what_is_in_force(grown):
     _, lake, *_ = grown
     connection = lake.connect()
