@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 from lifecycle.definitions import Definitions, Field, View
-from lifecycle.engine import merge, settle, training_frame
+from lifecycle.engine import asof, merge, settle, training_frame
 from lifecycle.errors import UsageError
 from tests.asof_cases import (
     MIDNIGHT,
@@ -350,3 +350,40 @@ def test_a_column_named_as_settling_names_its_own_is_refused():
     view = View("view", "features.rows", (("k", "k"),), "event_timestamp", None, (Field("x", "INTEGER"),))
     with pytest.raises(UsageError, match="'visible_at', a name that settling needs"):
         settle(connection, replace(view, tie_break=("visible_at",)))
+
+
+@pytest.mark.parametrize("room", [0, 1 << 29])
+def test_answers_are_the_same_in_memory_and_in_a_file(monkeypatch, room):
+    monkeypatch.setattr(asof, "HELD_BYTES", room)
+    kept = asof.Answers.held
+    held = []
+    monkeypatch.setattr(asof.Answers, "held", lambda self: held.append(self) or kept(self))
+    connection = connect(threads=1)
+
+    @seed(20261129)
+    @settings(quick, max_examples=10)
+    @given(cases(spine_rows=(20, 40)))
+    def compare(case):
+        write_rows(connection, case)
+        for as_known, frame in variants(connection, case):
+            assert answers(frame) == expected(case, as_known=as_known)
+
+    compare()
+    assert any(one.table.nbytes for one in held) == bool(room)
+
+
+def test_held_columns_hold_what_they_held():
+    kinds = {
+        pa.int64(): [1, None, -3], pa.float64(): [1.5, None, float("inf")], pa.bool_(): [True, None, False],
+        pa.string(): ["a", None, ""], pa.binary(): [b"a", None, b""], pa.date32(): [1, None, 3],
+        pa.timestamp("us", "UTC"): [1, None, 3], pa.decimal128(9, 2): [None, None, None],
+        pa.list_(pa.int64()): [[1], None, []], pa.null(): [None, None, None],
+    }  # fmt: skip
+    columns = [pa.chunked_array([pa.array(values, kind)[1:], pa.array(values, kind)]) for kind, values in kinds.items()]
+    table = pa.table(columns, names=[str(kind) for kind in kinds])
+    for one in (table, table.slice(1, 3), table.slice(0, 0), table.schema.empty_table()):
+        held = asof.Answers(one, np.arange(one.num_rows)).held()
+        assert held.table.equals(one)
+        rows = np.arange(one.num_rows)[::-1]
+        for position in range(one.num_columns):
+            assert held.take(rows, position).equals(asof.Answers(one, held.place).take(rows, position))

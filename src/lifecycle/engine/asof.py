@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 # Below this share of a settled relation's keys, theirs are looked up; above it, the relation is read through.
 _FEW_KEYS = 0.1
+# What views answer is held in memory up to so many bytes a frame. It is read in the spine's order, which jumps about:
+# in huge pages, as NumPy asks for them, that takes a quarter of the time it takes in a mapped file's small ones.
+HELD_BYTES = 1 << 29
 # Windows answer so much at a time (bytes, at about CELL_BYTES a value), in at most so many parts of the keys.
 ANSWER_BYTES, CELL_BYTES, MOST_PARTS = 1 << 28, 16, 256
 
@@ -49,12 +52,24 @@ class Answers:
     table: pa.Table
     place: np.ndarray[Any, Any]
 
+    def held(self) -> Answers:
+        """Return the same with the columns in memory, each in one piece."""
+        return replace(self, table=pa.table([_held(one) for one in self.table.columns], self.table.schema))
+
     def take(self, rows: np.ndarray[Any, Any], position: int) -> pa.Array:
         """Return the feature at `position` for these spine rows."""
         places = self.place[rows]
         # Column by column: Arrow takes from a chunked column without joining its chunks, but not from a table.
         found = self.table.column(position).take(pa.array(places, mask=places < 0))
         return found.chunk(0) if found.num_chunks == 1 else pa.concat_arrays(found.chunks)
+
+
+def _held(column: pa.ChunkedArray) -> pa.ChunkedArray | pa.Array:
+    if not (pa.types.is_primitive(column.type) or pa.types.is_string(column.type) or pa.types.is_binary(column.type)):
+        return column
+    whole = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+    buffers = [one and pa.py_buffer(np.frombuffer(one, np.uint8).copy()) for one in whole.buffers()]
+    return pa.Array.from_buffers(whole.type, len(whole), buffers, whole.null_count, whole.offset)
 
 
 def load_kernels(selections: Sequence[Selection]) -> None:
@@ -77,8 +92,16 @@ def join(
 
     spine_keys: the spine column behind k0, k1, ... of `spine`. rows: one more than the greatest row number.
     """
-    answered = []
+    answered: list[Answers] = []
     orders: dict[str, _Order] = {}
+    room = HELD_BYTES
+
+    def keep(found: Answers) -> None:
+        nonlocal room
+        fits = found.table.nbytes <= room
+        room -= found.table.nbytes if fits else 0
+        answered.append(found.held() if fits else found)
+
     given = {column: dtype for column, dtype, *_ in session.rows("DESCRIBE spine")}
     for selection in selections:
         view = selection.view
@@ -88,16 +111,16 @@ def join(
         spine = f"SELECT row, t{keys} FROM spine"
         if view.windows:
             found = _windows(session, selection, of, spine, known_time)
-            answered.append(_answers(rows, found))
+            keep(_answers(rows, found))
             continue
         if spine not in orders:
             orders[spine] = _ordered(session, spine, len(of.keys), f"spine_keys_{len(orders)}")
         if view.settled is not None:
             found = _from_settled(session, selection, of, orders[spine], known_time)
-            answered.append(_answers(rows, found))
+            keep(_answers(rows, found))
         else:
             ask = _Unprepared(selection, of, orders[spine].keys, as_known=known_time == "as_known")
-            answered.append(_from_unprepared(session, ask, orders[spine].observations, rows))
+            keep(_from_unprepared(session, ask, orders[spine].observations, rows))
     return answered
 
 
