@@ -1,8 +1,8 @@
 """
 A frame's own place in DuckDB: a cursor with temporary tables that nothing else sees.
 
-The tables spill to the connection's temporary directory under its memory limit, so a frame needs no memory
-of its own beside the batches in flight.
+The tables spill to the connection's temporary directory under its memory limit, so they need no memory beside the
+batches in flight.
 """
 
 from __future__ import annotations
