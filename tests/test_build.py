@@ -90,6 +90,33 @@ def test_a_source_that_comes_later_is_built_as_if_it_had_been_there(settings, la
     assert contents(lake) == step_by_step
 
 
+def test_a_release_s_tables_are_not_taken_for_the_models_of_their_names(settings, lake):
+    chosen = ("--select", "+consumers")
+    versions = []
+    for number, batch in enumerate(random_batches(seed=5, sizes=(80, 120, 40)), start=1):
+        known = [row for row in batch if number == 2 or not row["type"].startswith("identity")]
+        versions = settle(versions + known, number)
+        write(lake, versions)
+        run_dbt(settings, lake, "run", *chosen)
+        if number == 1:
+            _settle(lake, "consumer_identity")
+    step_by_step = contents(lake)
+    _settle(lake, "consumer_identity")
+    settled = _snapshot(lake)
+    run_dbt(settings, lake, "run", *chosen)
+    assert _snapshot(lake) == settled
+    run_dbt(settings, lake, "run", "--full-refresh", *chosen)
+    assert contents(lake) == step_by_step
+
+
+def _settle(lake, name):
+    with lake.lock():
+        connection = lake.connect(write=True)
+        connection.execute("CREATE SCHEMA IF NOT EXISTS lake.asof")
+        connection.execute(f"CREATE OR REPLACE TABLE lake.asof.{name} AS FROM lake.features.{name}")
+        connection.close()
+
+
 def test_states_say_what_is_in_force(grown):
     _, lake, *_ = grown
     connection = lake.connect()

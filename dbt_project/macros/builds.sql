@@ -14,6 +14,11 @@ and a transaction for each model, which asks for itself.
     {{ return(env_var("LIFECYCLE_DBT_ONE_TRANSACTION", "") == "true") }}
 {% endmacro %}
 
+{#- What a table of the lake is called here. -#}
+{% macro table_name(relation) %}
+    {{ return(relation.schema ~ "." ~ relation.identifier) }}
+{% endmacro %}
+
 {#- Run before all models. Records that others have followed are dropped when there are many. -#}
 {% macro prepare_builds() -%}
     create table if not exists {{ builds() }} (model varchar not null, snapshot bigint not null, code varchar not null);
@@ -36,7 +41,7 @@ and a transaction for each model, which asks for itself.
     {%- if standing.shared -%}
     insert into new_records values ('{{ this }}', {{ standing.now + 1 }}, '{{ model_code() }}');
     {% if change -%}
-    insert into changed_now values ('{{ this.identifier }}', '{{ change }}');
+    insert into changed_now values ('{{ table_name(this) }}', '{{ change }}');
     {%- endif %}
     {%- else -%}
     insert into {{ builds() }} values ('{{ this }}', {{ standing.now }}, '{{ model_code() }}');
@@ -63,7 +68,7 @@ inputs without rows; "kept": the changes that this session has read already; "sh
     {%- set found = run_query(standing_query()).rows[0] -%}
     {%- set changed, unclear = {}, [] -%}
     {%- for name, relation in model_inputs().items() -%}
-        {%- for change in fromjson(found["changes"]) if change.table == relation.identifier -%}
+        {%- for change in fromjson(found["changes"]) if change.table == table_name(relation) -%}
             {%- set known = changed.get(name, change) -%}
             {%- do changed.update({name: {
                 "first": [known.first, change.first] | reject("none") | min | default(none),
@@ -94,11 +99,17 @@ inputs without rows; "kept": the changes that this session has read already; "sh
 {% endmacro %}
 
 {#-
-Temporary tables of what the lake says of itself: its snapshots, which of them changed which table, and the builds before this one;
-and empty ones for what this build does. A snapshot names the tables that it changed by number, and those that it
-created or dropped by "schema.name" too.
+Temporary tables of what the lake says of itself: its tables, its snapshots, which of them changed which table, and the builds before this
+one; and empty ones for what this build does. Tables are told apart by schema and name, for a release settles views into tables that
+are called as the models behind them. A snapshot names the tables that it changed by number, and those that it created by name too.
 -#}
 {% macro ask_the_lake() %}
+    create temporary table if not exists known_tables as
+    select schemas.schema_name || '.' || tables.table_name as name, tables.table_id::varchar as number, tables.file_count
+    from ducklake_table_info('{{ target.database }}') as tables
+    inner join __ducklake_metadata_{{ target.database }}.ducklake_schema as schemas
+        on schemas.schema_id = tables.schema_id and schemas.end_snapshot is null;
+
     create temporary table if not exists known_snapshots as
     select snapshot_id, changes from ducklake_snapshots('{{ target.database }}');
 
@@ -110,16 +121,13 @@ created or dropped by "schema.name" too.
     ),
 
     named as (
-        select snapshot_id, change.key as kind, replace(split_part(unnest(change.value), '.', -1), '"', '') as named
+        select snapshot_id, change.key as kind, replace(unnest(change.value), '"', '') as named
         from entries
     )
 
-    select named.snapshot_id, named.kind, coalesce(numbered.table_name, named.named) as table_name
+    select named.snapshot_id, named.kind, coalesce(known_tables.name, named.named) as table_name
     from named
-    left join ducklake_table_info('{{ target.database }}') as numbered on numbered.table_id::varchar = named.named;
-
-    create temporary table if not exists known_empty as
-    select table_name from ducklake_table_info('{{ target.database }}') where file_count = 0; -- builds keep no rows in the catalog
+    left join known_tables on known_tables.number = named.named;
 
     create temporary table if not exists known_builds as
     select model, max(snapshot) as snapshot, arg_max(code, snapshot) as code from {{ builds() }} group by model;
@@ -132,7 +140,7 @@ created or dropped by "schema.name" too.
 {% macro standing_query() %}
     {%- set inputs = [] -%}
     {%- for relation in model_inputs().values() -%}
-        {%- do inputs.append("'" ~ relation.identifier ~ "'") -%}
+        {%- do inputs.append("'" ~ table_name(relation) ~ "'") -%}
     {%- endfor -%}
     with
 
@@ -157,8 +165,10 @@ created or dropped by "schema.name" too.
         (select code from record) as code,
         (select coalesce(to_json(list(changes)), '[]') from changes) as changes,
         (
-            select coalesce(to_json(list(table_name)), '[]') from known_empty
-            where table_name in ({{ inputs | join(", ") or "null" }}) and table_name not in (select table_name from changed_now)
+            -- A build keeps no rows in the catalog, so without files there are none.
+            select coalesce(to_json(list(name)), '[]') from known_tables
+            where file_count = 0
+                and name in ({{ inputs | join(", ") or "null" }}) and name not in (select table_name from changed_now)
         ) as empty,
         (select coalesce(to_json(list(name)), '[]') from kept_changes) as kept
 {% endmacro %}

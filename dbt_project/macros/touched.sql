@@ -69,7 +69,7 @@ rows of an input, `meta={"rows_of": "stg_charges"}`
     {%- set found = namespace(sql=sql) -%}
     {%- for id in model.depends_on.nodes if id.startswith("model.") -%}
         {%- set node = graph.nodes[id] -%}
-        {%- if (node.get("alias") or node.name) in tables -%}
+        {%- if node.schema ~ "." ~ (node.get("alias") or node.name) in tables -%}
             {%- set found.sql = found.sql | replace(where_empty(node.name), "where false") -%}
         {%- endif -%}
     {%- endfor -%}
