@@ -44,6 +44,12 @@ def expected(case, *, as_known, rows=None):
     return [None if values == (None, None) else values for values in found]
 
 
+def check(connection, case):
+    write_rows(connection, case)
+    for as_known, frame in variants(connection, case):
+        assert answers(frame) == expected(case, as_known=as_known)
+
+
 def test_oracle_and_engine_agree_on_20000_rows():
     connection = connect(threads=1)
     compared = 0
@@ -238,9 +244,7 @@ def test_reading_in_parts_changes_nothing(monkeypatch, size):
     @quick
     @given(cases(spine_rows=(20, 40)))
     def compare(case):
-        write_rows(connection, case)
-        for as_known, frame in variants(connection, case):
-            assert answers(frame) == expected(case, as_known=as_known)
+        check(connection, case)
 
     compare()
 
@@ -364,9 +368,7 @@ def test_answers_are_the_same_in_memory_and_in_a_file(monkeypatch, room):
     @settings(quick, max_examples=10)
     @given(cases(spine_rows=(20, 40)))
     def compare(case):
-        write_rows(connection, case)
-        for as_known, frame in variants(connection, case):
-            assert answers(frame) == expected(case, as_known=as_known)
+        check(connection, case)
 
     compare()
     assert any(one.table.nbytes for one in held) == bool(room)

@@ -99,17 +99,18 @@ def test_a_release_s_tables_are_not_taken_for_the_models_of_their_names(settings
         write(lake, versions)
         run_dbt(settings, lake, "run", *chosen)
         if number == 1:
-            _settle(lake, "consumer_identity")
+            _replace_settled(lake, "consumer_identity")
     step_by_step = contents(lake)
-    _settle(lake, "consumer_identity")
-    settled = _snapshot(lake)
+    _replace_settled(lake, "consumer_identity")
+    released = _snapshot(lake)
     run_dbt(settings, lake, "run", *chosen)
-    assert _snapshot(lake) == settled
+    assert _snapshot(lake) == released
     run_dbt(settings, lake, "run", "--full-refresh", *chosen)
     assert contents(lake) == step_by_step
 
 
-def _settle(lake, name):
+def _replace_settled(lake, name):
+    # As a release does, without its gate and its record.
     with lake.lock():
         connection = lake.connect(write=True)
         connection.execute("CREATE SCHEMA IF NOT EXISTS lake.asof")
