@@ -123,6 +123,14 @@ def test_whole_numbers_with_misses_stay_whole_everywhere(connection, tmp_path):
     assert frame.to_pandas()["limit"].tolist() == [exact, pd.NA, pd.NA]
 
 
+def with_a_dictionary_for_each_batch(table, *columns):
+    batches = []
+    for batch in table.to_batches(max_chunksize=1):
+        encoded = {name: batch.column(name).dictionary_encode() for name in columns}
+        batches.append(pa.record_batch({name: encoded.get(name, batch.column(name)) for name in batch.schema.names}))
+    return pa.RecordBatchReader.from_batches(batches[0].schema, batches)
+
+
 def forms(tmp_path, connection):
     spine = pandas_spine().reset_index(drop=True)
     table = pa.Table.from_pandas(spine, preserve_index=False).replace_schema_metadata(None)
@@ -136,6 +144,7 @@ def forms(tmp_path, connection):
     yield pa.Table.from_batches(table.to_batches(max_chunksize=1))
     yield table.combine_chunks().to_batches()[0]
     yield pa.RecordBatchReader.from_batches(table.schema, table.to_batches(max_chunksize=2))
+    yield with_a_dictionary_for_each_batch(table, "consumer_id", "kind")
     yield tmp_path / "spine.parquet"
     yield str(tmp_path / "spine.parquet")
     yield "SELECT * FROM mine"

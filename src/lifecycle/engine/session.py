@@ -66,12 +66,12 @@ class Session:
         self.spill.mkdir(parents=True, exist_ok=True)
         number, path = tempfile.mkstemp(prefix="spool-", suffix=".arrow", dir=self.spill)
         os.close(number)
-        options = pa.ipc.IpcWriteOptions(unify_dictionaries=True)
         try:
-            with pa.OSFile(path, "wb") as sink, pa.ipc.new_file(sink, schema, options=options) as writer:
+            # Arrow's stream, for in its file a column keeps one dictionary, and batches may bring others.
+            with pa.OSFile(path, "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
                 for batch in batches:
                     writer.write_batch(batch)
-            return pa.ipc.open_file(pa.memory_map(path)).read_all()
+            return pa.ipc.open_stream(pa.memory_map(path)).read_all()
         finally:
             Path(path).unlink()
 
