@@ -9,11 +9,13 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from lifecycle import config
 from lifecycle.errors import BuildError, PlatformError
 from lifecycle.lake import Lake
+from lifecycle.lake.connection import prepare
 from lifecycle.pipeline.build import build, run_dbt
 from tests.build_rows import random_batches, settle, write
 
@@ -296,6 +298,32 @@ def test_a_build_is_one_snapshot_and_an_error_leaves_none(own_project, lake):
     run_dbt(own_project, lake, "run", *chosen)
     assert contents(lake) != empty
     assert _snapshot(lake) == taken_in + 1
+
+
+def test_a_build_that_cannot_be_committed_says_so_and_leaves_nothing(settings, lake):
+    write(lake, settle(random_batches(seed=3, batches=1)[0], 1))
+    others = []
+
+    def meanwhile(_):
+        if not others:
+            others.append(_written_without_the_lock(lake, "CREATE SCHEMA lake.staging"))
+
+    before = contents(lake)
+    with pytest.raises(BuildError, match=r"could not be committed: (.|\n)*build again"):
+        run_dbt(settings, lake, "run", "--select", "+charges", progress=meanwhile)
+    assert others
+    assert contents(lake) == before
+    run_dbt(settings, lake, "run", "--select", "+charges")
+    assert contents(lake)["core.charges"]
+
+
+def _written_without_the_lock(lake, statement):
+    connection = duckdb.connect()
+    prepare(connection, ("ducklake", "sqlite_scanner"))
+    connection.execute(lake.attach_statement(write=True))
+    connection.execute(statement)
+    connection.close()
+    return statement
 
 
 def _snapshot(lake):

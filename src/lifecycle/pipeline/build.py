@@ -13,6 +13,7 @@ from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from lifecycle.errors import BuildError, PlatformError
+from lifecycle.lake.connection import QUERY_ERRORS
 from lifecycle.names import relation
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from lifecycle.config import Settings
     from lifecycle.lake.connection import Lake
+    from lifecycle.pipeline.one_transaction import OneTransaction
 
 RAW = ("events", "batches")
 SHOWN = 5  # failed nodes told in full; the log has the rest
@@ -66,6 +68,7 @@ def run_dbt(
     """Run one dbt command (build, test, docs generate, ...) on the lake; returns dbt's own result."""
     from dbt.cli.main import dbtRunner
 
+    from lifecycle.pipeline.dbt_events import shown_events_only
     from lifecycle.pipeline.one_transaction import one_transaction
 
     generated = settings.lake.home / "dbt"
@@ -81,17 +84,28 @@ def run_dbt(
     shared = command in WRITING
     session = one_transaction() if shared else nullcontext()
     variables = _variables(settings, lake) | {"LIFECYCLE_DBT_ONE_TRANSACTION": str(shared).lower()}
-    with _environment(variables), _quiet():
+    with _environment(variables), _quiet(), shown_events_only():
         try:
             with session as held:
                 outcome = dbtRunner(callbacks=[listen]).invoke([*quiet, *command.split(), *places, *arguments])
                 if held is not None and not _errors(outcome):
-                    held.commit()
+                    _commit(held)
         finally:
             _close()
     if not outcome.success:
         raise BuildError(_explain(outcome, generated / "logs" / "dbt.log"))
     return outcome.result
+
+
+def _commit(held: OneTransaction) -> None:
+    try:
+        held.commit()
+    except QUERY_ERRORS as error:
+        raise BuildError(
+            f"the models were built, and could not be committed: {error}\nNothing of them is in the lake, and the last "
+            "release still serves. Did something write the lake meanwhile without its lock, or is its disk full? "
+            "Mend that and build again."
+        ) from error
 
 
 def _errors(outcome: Any) -> bool:
