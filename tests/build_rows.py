@@ -1,4 +1,4 @@
-"""Raw events straight into a lake, in docs/events.md's form: settled as intake settles them, without intake."""
+"""Raw events straight into a lake, in docs/events.md's form and settled as intake does; and what was built of them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
 
+SCHEMAS = ("staging", "intermediate", "core", "metrics", "features")
 START = datetime(2025, 1, 1, tzinfo=UTC)
 COLUMNS = {
     "source": "VARCHAR NOT NULL",
@@ -153,3 +154,27 @@ def write(lake, versions):
         connection.execute(f"INSERT INTO lake.raw.events SELECT {columns} FROM rows EXCEPT FROM lake.raw.events")
         connection.execute("COMMIT")
         connection.close()
+
+
+def contents(lake):
+    """Return every built relation's rows, as a sorted list of text."""
+    connection = lake.connect()
+    tables = connection.execute(
+        "SELECT table_schema || '.' || table_name FROM information_schema.tables "
+        "WHERE table_catalog = 'lake' AND list_contains($schemas, table_schema) ORDER BY 1",
+        {"schemas": list(SCHEMAS)},
+    ).fetchall()
+    found = {
+        table: connection.execute(f"SELECT t::VARCHAR FROM lake.{table} AS t ORDER BY 1").fetchall()
+        for (table,) in tables
+    }
+    connection.close()
+    return found
+
+
+def snapshot(lake):
+    """Return the number of the lake's newest snapshot."""
+    connection = lake.connect()
+    newest = lake.snapshot(connection)
+    connection.close()
+    return newest

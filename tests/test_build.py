@@ -17,28 +17,11 @@ from lifecycle.errors import BuildError, PlatformError
 from lifecycle.lake import Lake
 from lifecycle.lake.connection import prepare
 from lifecycle.pipeline.build import build, run_dbt
-from tests.build_rows import random_batches, settle, write
+from tests.build_rows import SCHEMAS, contents, random_batches, settle, snapshot, write
 
 ROOT = Path(__file__).resolve().parents[1]
-SCHEMAS = ("staging", "intermediate", "core", "metrics", "features")
 HALF_WAY = ("stg_charges", "stg_link_sessions", "charge_events", "consumer_session", "core")
 STATES = ("consumer_payment", "consumer_dispute", "consumer_identity", "consumer_profile", "charge_status")
-
-
-def contents(lake):
-    """Return every built relation's rows, as a sorted list of text."""
-    connection = lake.connect()
-    tables = connection.execute(
-        "SELECT table_schema || '.' || table_name FROM information_schema.tables "
-        "WHERE table_catalog = 'lake' AND list_contains($schemas, table_schema) ORDER BY 1",
-        {"schemas": list(SCHEMAS)},
-    ).fetchall()
-    found = {
-        table: connection.execute(f"SELECT t::VARCHAR FROM lake.{table} AS t ORDER BY 1").fetchall()
-        for (table,) in tables
-    }
-    connection.close()
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -104,9 +87,9 @@ def test_a_release_s_tables_are_not_taken_for_the_models_of_their_names(settings
             _replace_settled(lake, "consumer_identity")
     step_by_step = contents(lake)
     _replace_settled(lake, "consumer_identity")
-    released = _snapshot(lake)
+    released = snapshot(lake)
     run_dbt(settings, lake, "run", *chosen)
-    assert _snapshot(lake) == released
+    assert snapshot(lake) == released
     run_dbt(settings, lake, "run", "--full-refresh", *chosen)
     assert contents(lake) == step_by_step
 
@@ -287,17 +270,17 @@ def test_a_build_is_one_snapshot_and_an_error_leaves_none(own_project, lake):
     run_dbt(own_project, lake, "run", *chosen)
     empty = contents(lake)
     write(lake, settle(random_batches(seed=3, batches=1)[0], 1))
-    taken_in = _snapshot(lake)
+    taken_in = snapshot(lake)
     model = own_project.dbt_project / "models" / "core" / "charges.sql"
     working = model.read_text(encoding="utf-8")
     model.write_text(f"{working.rstrip()} where error('no luck') is null", encoding="utf-8")
     with pytest.raises(BuildError, match=r"1 of \d+ nodes failed and 0 were left out.*\n.*model charges .*\n.*no luck"):
         run_dbt(own_project, lake, "run", *chosen)
-    assert (contents(lake), _snapshot(lake)) == (empty, taken_in)
+    assert (contents(lake), snapshot(lake)) == (empty, taken_in)
     model.write_text(working, encoding="utf-8")
     run_dbt(own_project, lake, "run", *chosen)
     assert contents(lake) != empty
-    assert _snapshot(lake) == taken_in + 1
+    assert snapshot(lake) == taken_in + 1
 
 
 def test_a_build_that_cannot_be_committed_says_so_and_leaves_nothing(settings, lake):
@@ -324,10 +307,3 @@ def _written_without_the_lock(lake, statement):
     connection.execute(statement)
     connection.close()
     return statement
-
-
-def _snapshot(lake):
-    connection = lake.connect()
-    newest = lake.snapshot(connection)
-    connection.close()
-    return newest
