@@ -60,7 +60,10 @@ def versions():
             at += timedelta(hours=rng.choice([0, 0, -40]))
         if number % 7 == 0:
             about = {"id": f"dp_{number}", "charge": f"ch_{number}", "amount": 1, "currency": "usd", "status": "lost"}
-            told = {"event_id": f"evt_d{number}", "type": "charge.dispute.created", "retracted": number % 21 == 0}
+            # The object bears another time than the event, and of some disputes only the end was told.
+            about["created"] = int((known - timedelta(hours=36)).timestamp())
+            kind = "charge.dispute.closed" if number % 35 == 0 else "charge.dispute.created"
+            told = {"event_id": f"evt_d{number}", "type": kind, "retracted": number % 21 == 0}
             told |= {"event_timestamp": known, "known_at": known, "content_hash": f"{rng.getrandbits(64):016x}"}
             made.append(made[-1] | told | {"payload": json.dumps({"object": about})})
     return made

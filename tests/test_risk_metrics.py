@@ -334,10 +334,15 @@ def test_roll_rates_equal_a_replay_of_each_account(read, book):
 
 def test_vintages_and_portfolio_equal_a_replay_of_each_account(read, book):
     last = max(max(months) for months in book.values())
+    # An account whose opening the feed lost says itself when that was.
+    standing = "WHERE known_until IS NULL AND NOT retracted"
+    objects = read(f"FROM staging.stg_credit_accounts {standing} ORDER BY created_at DESC")
+    created = {row["credit_account_id"]: month(row["created_at"]) for row in objects}
     cohorts = defaultdict(list)
-    for months in book.values():
+    for account, months in book.items():
         late = min((first for first, state in months.items() if state[3]), default=None)
-        cohorts[min(months)].append(late)
+        cohorts[min(*months, created[account])].append(late)
+    assert [account for account, months in book.items() if created[account] < min(months)]
     expected = {}
     for cohort, lates in cohorts.items():
         age = 0

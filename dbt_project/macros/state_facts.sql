@@ -16,7 +16,7 @@ event_timestamp, known_from, known_until, sequence, event_id and content_hash. `
 union all by name
 select * replace (0 as position)
 from (
-    {{ lifecycle_facts(of) | indent(4) }}
+    {{ lifecycle_facts(of, any_outcome=true) | indent(4) }}
 ) as presence
 {%- endif -%}
 {%- endmacro %}
@@ -36,7 +36,8 @@ them, the first of the list before the others; where none stands, the last fact 
 }) }}
 {%- endmacro %}
 
-{% macro lifecycle_facts(of=ref) -%}
+{#- any_outcome: failed charges and checks that did not pass too, which say that the consumer was there. -#}
+{% macro lifecycle_facts(of=ref, any_outcome=false) -%}
 select
     customer_id as consumer_id, '' as case_id,
     case type when 'customer.created' then 1 else 2 end as position,
@@ -47,16 +48,16 @@ where type in ('customer.created', 'customer.deleted') and {{ in_force() }}
     and customer_id is not null
 union all
 select
-    consumer_id, '' as case_id, 1 as position, 'verified' as fact,
+    consumer_id, '' as case_id, 1 as position, '{{ "checked" if any_outcome else "verified" }}' as fact,
     event_timestamp, known_from, known_until, sequence, event_id, content_hash
 from {{ of("verification_events") }}
-where type = 'identity.verification_session.verified' and consumer_id is not null
+where {{ "" if any_outcome else "type = 'identity.verification_session.verified' and " }}consumer_id is not null
 union all
 select
-    consumer_id, '' as case_id, 1 as position, 'charged' as fact,
+    consumer_id, '' as case_id, 1 as position, '{{ "charge_tried" if any_outcome else "charged" }}' as fact,
     event_timestamp, known_from, known_until, sequence, event_id, content_hash
 from {{ of("charge_events") }}
-where status = 'succeeded' and consumer_id is not null
+where {{ "" if any_outcome else "status = 'succeeded' and " }}consumer_id is not null
 {%- endmacro %}
 
 {% macro identity_facts(of=ref) -%}

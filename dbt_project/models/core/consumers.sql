@@ -1,9 +1,19 @@
-{{ config(unique_key="consumer_id", meta={"key": "consumer_id"}) }}
+{{ config(unique_key="consumer_id", meta={"key": "consumer_id", "key_of": {"stg_customers": "customer_id"}}) }}
 
 with
 
 profiles as (
     {{ current_states(touched("consumer_profile"), "consumer_id") | indent(4) }}
+),
+
+-- A closing takes the profile away, and the sign-up stays what it was.
+sign_ups as (
+    select
+        customer_id as consumer_id,
+        {{ begun_at("type = 'customer.created'", "signed_up_at") }} as signed_up_at
+    from {{ touched("stg_customers") }}
+    where known_until is null and not retracted and customer_id is not null
+    group by customer_id
 ),
 
 stages as (
@@ -47,7 +57,7 @@ final as (
         profiles.currency,
         profiles.email_domain,
         profiles.delinquent,
-        profiles.signed_up_at,
+        sign_ups.signed_up_at,
         stages.lifecycle_stage,
         stages.stage_since,
         checks.verification_status,
@@ -56,6 +66,7 @@ final as (
         charges.last_charge_at
     from named
     left join profiles on profiles.consumer_id = named.consumer_id
+    left join sign_ups on sign_ups.consumer_id = named.consumer_id
     left join stages on stages.consumer_id = named.consumer_id
     left join checks on checks.consumer_id = named.consumer_id
     left join charges on charges.consumer_id = named.consumer_id

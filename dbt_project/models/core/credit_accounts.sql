@@ -17,8 +17,15 @@ payments as (
     group by credit_account_id
 ),
 
+openings as (
+    select credit_account_id, {{ begun_at("type = 'credit.account.opened'", "created_at") }} as opened_at
+    from {{ touched("stg_credit_accounts") }}
+    where known_until is null and not retracted
+    group by credit_account_id
+),
+
 latest as (
-    select *, min(event_timestamp) over (partition by credit_account_id) as opened_at
+    select *
     from events
     qualify row_number() over (
         partition by credit_account_id order by event_timestamp desc, known_from desc, {{ tie_break() }}
@@ -30,7 +37,7 @@ final as (
         latest.credit_account_id,
         latest.consumer_id,
         latest.application_id,
-        latest.opened_at,
+        openings.opened_at,
         latest.status,
         latest.event_timestamp as status_since,
         latest.days_past_due,
@@ -39,6 +46,7 @@ final as (
         latest.currency,
         payments.last_payment_at
     from latest
+    left join openings on openings.credit_account_id is not distinct from latest.credit_account_id
     left join payments on payments.credit_account_id = latest.credit_account_id
 )
 

@@ -2,10 +2,15 @@
 
 with
 
+-- The opening is the fact that windows and labels count, features.dispute_events; only where none was told, what the object says.
 versions as (
-    select *
+    select
+        * exclude (disputed_at),
+        coalesce(max(event_timestamp) filter (where type = 'charge.dispute.created') over of_dispute, disputed_at) as disputed_at,
+        bool_or(type = 'charge.dispute.created') over of_dispute as is_opening_told
     from {{ touched("int_disputes") }}
     where known_until is null
+    window of_dispute as (partition by dispute_id)
 ),
 
 latest as (
@@ -22,6 +27,7 @@ final as (
         charge_id,
         consumer_id,
         disputed_at,
+        is_opening_told,
         charged_at,
         amount,
         currency,

@@ -1,4 +1,7 @@
-{{ config(unique_key="session_id", meta={"key": "session_id"}) }}
+{{ config(
+    unique_key="session_id",
+    meta={"key": "session_id", "key_of": {"stg_verification_sessions": "verification_session_id"}},
+) }}
 
 with
 
@@ -8,11 +11,19 @@ events as (
     where known_until is null
 ),
 
+-- What the session itself says of its creation, which the feed may have missed.
+objects as (
+    select verification_session_id as session_id, min(created_at) as created_at
+    from {{ touched("stg_verification_sessions") }}
+    where known_until is null and not retracted
+    group by verification_session_id
+),
+
 final as (
     select
         session_id,
         arg_max(consumer_id, row(event_timestamp, known_from, event_id)) as consumer_id,
-        min(event_timestamp) as started_at,
+        {{ begun_at("type = 'identity.verification_session.created'", "created_at") }} as started_at,
         arg_max(status, row(event_timestamp, known_from, event_id)) as status,
         max(event_timestamp) as status_since,
         arg_max(verification_type, row(event_timestamp, known_from, event_id)) as verification_type,
@@ -20,6 +31,7 @@ final as (
         count(*) filter (where error_code is not null) as failed_attempts,
         min(event_timestamp) filter (where status = 'verified') as verified_at
     from events
+    left join objects using (session_id)
     group by session_id
 )
 

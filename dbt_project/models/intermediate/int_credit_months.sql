@@ -17,7 +17,7 @@ last_month as (
 -- A closing with money owed changes nothing but what is owed.
 account_events as (
     select
-        source, credit_account_id, customer_id, event_timestamp, known_from, event_id, balance, credit_limit, currency,
+        source, credit_account_id, customer_id, event_timestamp, known_from, event_id, balance, credit_limit, currency, created_at,
         case when not {{ closes_owing("status", "balance") }} then status end as status,
         case
             when not {{ closes_owing("status", "balance") }} then {{ cycles_past_due("status", "days_past_due") }}
@@ -55,6 +55,7 @@ reported as (
         arg_max(balance, place) as balance,
         arg_max(credit_limit, place) as credit_limit,
         arg_max(currency, place) as currency,
+        min(created_at) as created_at,
         coalesce(bool_or(status = 'charged_off' or cycles >= 4), false) as was_seriously_late
     from placed
     group by source, credit_account_id, month
@@ -67,15 +68,19 @@ filled as (
         {%- for column in ["consumer_id", "status", "cycles", "balance", "credit_limit", "currency"] %}
         last_value({{ column }} ignore nulls) over upto as {{ column }},
         {%- endfor %}
-        min(case when status is not null then month end) over (
-            partition by source, credit_account_id
+        -- An account that the feed met in mid-life was opened before.
+        least(
+            min(case when status is not null then month end) over of_account,
+            {{ reporting_month("min(created_at) over of_account") }}
         ) as opened_month,
         lead(month) over upto as following_month
     from reported
-    window upto as (
-        partition by source, credit_account_id order by month
-        rows between unbounded preceding and current row
-    )
+    window
+        of_account as (partition by source, credit_account_id),
+        upto as (
+            partition by source, credit_account_id order by month
+            rows between unbounded preceding and current row
+        )
 ),
 
 bucketed as (

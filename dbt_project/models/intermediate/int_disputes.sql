@@ -25,9 +25,11 @@ final as (
         disputes.amount,
         disputes.currency,
         disputes.reason,
-        coalesce(
-            disputes.status, case disputes.type when 'charge.dispute.created' then 'needs_response' end
-        ) as status,
+        -- An export's objects tell no status, for it changes; the feed's creation without one is of an open dispute.
+        case
+            when disputes.status is not null or {{ is_exported() }} then disputes.status
+            when disputes.type = 'charge.dispute.created' then 'needs_response'
+        end as status,
         coalesce(disputes.created_at, disputes.event_timestamp) as disputed_at,
         disputes.event_timestamp,
         greatest(disputes.known_from, charges.known_from) as known_from,

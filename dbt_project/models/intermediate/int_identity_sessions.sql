@@ -1,4 +1,7 @@
-{{ config(unique_key="session_id", meta={"key": "session_id"}) }}
+{{ config(
+    unique_key="session_id",
+    meta={"key": "session_id", "key_of": {"stg_verification_sessions": "verification_session_id"}},
+) }}
 
 {#- One row per identity check, with what its attempts came to. -#}
 with
@@ -7,6 +10,14 @@ events as (
     select *, row(event_timestamp, known_from, event_id) as place
     from {{ touched("verification_events") }}
     where known_until is null and session_id is not null
+),
+
+-- What the session itself says of its creation, which the feed may have missed.
+objects as (
+    select verification_session_id as session_id, min(created_at) as created_at
+    from {{ touched("stg_verification_sessions") }}
+    where known_until is null and not retracted
+    group by verification_session_id
 ),
 
 attempts as (
@@ -23,11 +34,12 @@ sessions as (
     select
         session_id,
         arg_max(consumer_id, place) as consumer_id,
-        min(event_timestamp) as started_at,
+        {{ begun_at("type = 'identity.verification_session.created'", "created_at") }} as started_at,
         coalesce(arg_max(document_country, place), 'unknown') as document_country,
         coalesce(arg_max(document_type, place), 'unknown') as document_type,
         bool_or(type = 'identity.verification_session.canceled') as canceled
     from events
+    left join objects using (session_id)
     group by session_id
 ),
 

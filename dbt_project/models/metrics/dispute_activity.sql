@@ -35,7 +35,9 @@ charges as (
 ),
 
 observed as (
-    select {{ observed_until([ref("stg_charges"), ref("stg_disputes")]) | indent(4) }} as observed_until
+    select
+        {{ observed_until([ref("stg_charges"), ref("stg_disputes")]) | indent(8) }} as observed_until,
+        {{ observed_from([ref("stg_charges")], [ref("stg_disputes")]) | indent(8) }} as observed_from
 ),
 
 final as (
@@ -49,7 +51,7 @@ final as (
         coalesce(disputes.fraud_dispute_count, 0) as fraud_dispute_count,
         coalesce(inquiries.inquiry_count, 0) as inquiry_count,
         coalesce(inquiries.escalated_inquiries, 0) as escalated_inquiries,
-        {{ is_complete("month", 0) }} as is_complete,
+        {{ is_complete("month", 0) }} and {{ is_followed("month") }} as is_complete,
         {{ share("coalesce(disputes.dispute_count, 0)", "charges.charge_count") }} as activity_rate
     from charges
     full join disputes using (month, currency)

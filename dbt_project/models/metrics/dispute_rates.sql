@@ -16,14 +16,16 @@ disputed as (
 ),
 
 observed as (
-    select {{ observed_until([ref("stg_charges"), ref("stg_disputes")]) | indent(4) }} as observed_until
+    select
+        {{ observed_until([ref("stg_charges"), ref("stg_disputes")]) | indent(8) }} as observed_until,
+        {{ observed_from([ref("stg_charges")], [ref("stg_disputes")]) | indent(8) }} as observed_from
 ),
 
 cohorts as (
     select
         charges.*,
         maturities.maturity_days,
-        {{ is_complete("charges.charged_month", "maturities.maturity_days") }} as is_mature
+        {{ is_complete("charges.charged_month", "maturities.maturity_days") }} and {{ is_followed("charges.charged_month") }} as is_mature
     from {{ ref("int_charge_months") }} as charges
     cross join (select unnest([30, 60, 90, 120]) as maturity_days) as maturities
     cross join observed

@@ -25,14 +25,16 @@ charges as (
 ),
 
 observed as (
-    select {{ observed_until([ref("stg_charges"), ref("stg_disputes")]) | indent(4) }} as observed_until
+    select
+        {{ observed_until([ref("stg_charges"), ref("stg_disputes")]) | indent(8) }} as observed_until,
+        {{ observed_from([ref("stg_charges")], [ref("stg_disputes")]) | indent(8) }} as observed_from
 ),
 
 joined as (
     select
         charged_month,
         currency,
-        {{ is_complete("charged_month", 120) }} as is_mature,
+        {{ is_complete("charged_month", 120) }} and {{ is_followed("charged_month") }} as is_mature,
         coalesce(charges.charge_count, 0) as charge_count,
         coalesce(charges.charge_amount, 0) as charge_amount,
         coalesce(disputes.fraud_disputes, 0) as fraud_disputes,
