@@ -17,7 +17,6 @@ ROOT = Path(__file__).resolve().parents[1]
 COMMANDS = {
     "run", "demo", "generate", "ingest", "build", "check", "release", "releases", "frame", "online", "sql",
     "export", "doctor", "dev", "explain", "label", "materialize", "quarantine", "warm", "mf", "value",
-    "compact",
 }  # fmt: skip
 
 

@@ -47,18 +47,10 @@ def test_a_released_lake_is_described(project):
     made(project)
     found = findings(project)
     assert all(one.ok for one in found.values())
-    assert "3 tables in 3 files, SQLite catalog" in found["lake"].detail
+    assert "3 tables, SQLite catalog" in found["lake"].detail
     assert found["lock"].detail == "free"
     assert found["releases"].detail == "1, serving 1"
     assert "complete up to 2026-01-02T03:04:05.678901Z" in found["data of stripe"].detail
-
-
-def test_a_lake_of_many_small_files_names_what_makes_them_few(project, monkeypatch):
-    made(project)
-    monkeypatch.setattr("lifecycle.doctor.MANY_FILES", 0)
-    lake = findings(project)["lake"]
-    assert lake.ok
-    assert "3 tables in 3 files, `lifecycle compact` makes them few, SQLite catalog" in lake.detail
 
 
 def test_a_lake_without_a_release_says_how_to_make_one(project):

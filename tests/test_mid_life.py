@@ -15,7 +15,8 @@ from tests.build_rows import settle, write
 
 ROOT = Path(__file__).resolve().parents[1]
 MODELS = """consumer_funnel_cohorts consumer_funnel int_dispute_cases dispute_rates dispute_activity fraud_losses
-    credit_vintages identity_months identity_checks fraud_states credit_states identity_states lifecycle_states"""
+    credit_vintages identity_months identity_checks reporting_periods consumer_dispute dispute_events fraud_states
+    credit_states identity_states lifecycle_states"""
 LONG_AGO = datetime(2019, 1, 5, tzinfo=UTC)
 
 
@@ -63,6 +64,11 @@ EVENTS = [
     customer("o1", "updated", day("2025-01-05"), "old", created=LONG_AGO),
     charge(1, day("2025-01-06"), "old"),
     customer("object:older", "created", LONG_AGO, "older", source="stripe-objects"),
+    told("object:ch_0", "charge.succeeded", LONG_AGO, id="ch_0", customer="older", amount=5, currency="gbp",
+         status="succeeded", source="stripe-objects"),
+    # Neither tells when it signed up.
+    customer("u1", "updated", day("2025-01-08"), "met"),
+    customer("u2", "deleted", day("2025-01-09"), "met"),
     # Only tried.
     charge(2, day("2025-01-07"), "tried", "failed"),
     check("p1", "processing", day("2025-01-08"), "vs_2", "pending", created=day("2025-01-08")),
@@ -74,12 +80,18 @@ EVENTS = [
     dispute("object:dp_1", "created", ASKED, None, 1, source="stripe-objects"),
     charge(3, day("2025-01-09"), "old"),
     dispute("object:dp_3", "created", day("2025-01-16"), None, 3, source="stripe-objects"),
-    # A dispute known by its end alone.
+    # A dispute known by its end alone, and one by what came in between.
     charge(4, day("2025-01-09"), "old"),
     dispute("d4", "closed", day("2025-02-01"), "lost", 4, created=day("2025-01-12")),
+    dispute("d5", "updated", day("2025-03-21"), "needs_response", 5),
+    dispute("d6", "closed", day("2025-03-25"), "won", 5),
+    # At the same whole second the feed tells more than the export.
+    charge(8, day("2025-03-01"), "twice"),
+    dispute("d8", "created", day("2025-03-02"), "needs_response", 8, created=day("2025-03-02")),
+    dispute("object:dp_8", "created", day("2025-03-02"), None, 8, source="stripe-objects"),
     # An account met in mid-life, in a portfolio that begins in January.
     told("a1", "credit.account.opened", day("2025-01-02"), id="young", customer="old", status="current", balance=0,
-         created=day("2025-01-02"), currency="gbp"),
+         created=day("2024-12-31 23:59:59"), currency="gbp"),
     told("a2", "credit.account.updated", day("2025-03-10"), id="met", customer="old", status="past_due",
          days_past_due=100, balance=500, created=LONG_AGO, currency="gbp"),
     # The feeds end in July, that of charges in June; then an export tells of one charge in October.
@@ -121,6 +133,9 @@ def test_who_closed_the_account_signed_up_and_left(rows):
 def test_sign_ups_before_the_feeds_began_are_no_cohort(rows):
     signed_up = rows("SELECT consumer_id FROM metrics.consumer_funnel WHERE signed_up_at < '2025-01-01' ORDER BY ALL")
     assert signed_up == [("old",), ("older",)]
+    assert rows("SELECT signed_up_at, lifecycle_stage FROM core.consumers WHERE consumer_id = 'met'") == [
+        (None, "closed")
+    ]
     assert rows("SELECT DISTINCT cohort_month FROM metrics.consumer_funnel_cohorts") == [(day("2025-01-01").date(),)]
 
 
@@ -130,10 +145,21 @@ def test_an_inquiry_that_an_export_tells_again_stays_one(rows):
         ("dp_1", "inquiry", None),
         ("dp_3", "open", day("2025-01-16")),
         ("dp_4", "lost", day("2025-01-12")),
+        ("dp_5", "won", day("2025-03-21")),
+        ("dp_8", "open", day("2025-03-02")),
     ]
     assert rows("SELECT sum(inquiry_count), sum(escalated_inquiries) FROM metrics.dispute_activity") == [(1, 0)]
     states = rows("SELECT state FROM core.fraud_states WHERE consumer_id = 'old' ORDER BY valid_from")
-    assert [state for (state,) in states] == ["clean", "warned", "clean", "lost"]
+    assert [state for (state,) in states] == ["clean", "warned", "clean", "lost", "disputed", "won"]
+    last = "SELECT last_dispute_status FROM features.consumer_dispute WHERE consumer_id = 'twice' ORDER BY ALL"
+    assert ("needs_response",) in rows(last)
+    assert rows("SELECT status FROM core.disputes WHERE dispute_id IN ('dp_3', 'dp_8') ORDER BY dispute_id") == [
+        (None,),
+        ("needs_response",),
+    ]
+    assert rows("SELECT DISTINCT status FROM features.dispute_events WHERE dispute_id = 'dp_8'") == [
+        ("needs_response",)
+    ]
 
 
 def test_an_export_does_not_make_a_feed_look_complete(rows):
@@ -141,6 +167,10 @@ def test_an_export_does_not_make_a_feed_look_complete(rows):
         "SELECT maturity_days, is_mature FROM metrics.dispute_rates WHERE charged_month = '2025-03-01' ORDER BY ALL"
     )
     assert found == [(30, True), (60, True), (90, False), (120, False)]
+    # Growth needs the charges alone, and the export tells them.
+    assert rows("SELECT max(period) FROM metrics.reporting_periods WHERE not is_partial AND grain = 'month'") == [
+        (day("2025-09-01").date(),)
+    ]
 
 
 def test_an_account_met_in_mid_life_is_of_no_vintage(rows):

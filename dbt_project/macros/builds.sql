@@ -127,9 +127,7 @@ are called as the models behind them. A snapshot names the tables that it change
 
     select named.snapshot_id, named.kind, coalesce(known_tables.name, named.named) as table_name
     from named
-    left join known_tables on known_tables.number = named.named
-    -- Compaction leaves all rows as they are. A feed across it tells of rewritten rows as gone and come, which computes more.
-    where named.kind not in ('rewrite_delete', 'merge_adjacent');
+    left join known_tables on known_tables.number = named.named;
 
     create temporary table if not exists known_builds as
     select model, max(snapshot) as snapshot, arg_max(code, snapshot) as code from {{ builds() }} group by model;

@@ -5,12 +5,13 @@
 
 {#-
 Up to when these relations tell what happened: the greatest known time in them, as a scalar subquery (TIMESTAMPTZ).
-What has not happened by then is not known not to happen later. Staging relations, so that a model's own feed decides. List
-exports count only where there is nothing else: a later one of them does not make a feed that stopped look complete.
+What has not happened by then is not known not to happen later. Staging relations, so that a model's own feed decides.
+exports: whether list exports tell all that is asked, as of beginnings they do. Else they count only where there is nothing else, for a later
+one does not make a feed that stopped look complete.
 -#}
-{% macro observed_until(relations) -%}
+{% macro observed_until(relations, exports=false) -%}
 (
-    select coalesce(max(followed_until), max(told_until))
+    select coalesce({{ "" if exports else "max(followed_until), " }}max(told_until))
     from (
         {%- for relation in relations %}
         select
@@ -26,24 +27,32 @@ exports count only where there is nothing else: a later one of them does not mak
 {%- endmacro %}
 
 {#-
-From when these relations tell what happened: the least event time, as a scalar subquery (TIMESTAMPTZ). `entries` are the relations that
-tell who was there to begin with; a list export of those reaches back before anything else was told, and does not count.
+From when these relations tell what followed: the least event time in them, as a scalar subquery (TIMESTAMPTZ). A list export reaches back
+before anything that followed was told, so it does not count.
 -#}
-{% macro observed_from(entries, relations) -%}
+{% macro observed_from(relations) -%}
 (
-    select min(event_timestamp)
+    select min(followed_from)
     from (
-        {%- for relation in entries %}
-        select min(event_timestamp) filter (where not {{ is_exported() }}) as event_timestamp from {{ relation }}
-        union all
-        {%- endfor %}
         {%- for relation in relations %}
-        select min(event_timestamp) as event_timestamp from {{ relation }}
+        select min(event_timestamp) as followed_from
+        from {{ relation }}
+        where known_until is null and not retracted and not {{ is_exported() }}
         {%- if not loop.last %}
         union all
         {%- endif %}
         {%- endfor %}
     ) as told
+)
+{%- endmacro %}
+
+{#- The same for disputes of charges. An export of disputes tells them all, however far it reaches back. -#}
+{% macro disputes_observed_from() -%}
+(
+    select case
+        when exists (select 1 from {{ ref("stg_disputes") }} where {{ is_exported() }}) then '-infinity'::timestamptz
+        else {{ observed_from([ref("stg_charges"), ref("stg_disputes")]) | indent(8) }}
+    end
 )
 {%- endmacro %}
 

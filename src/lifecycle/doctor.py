@@ -17,7 +17,6 @@ from packaging.requirements import Requirement
 from lifecycle import config
 from lifecycle.errors import LifecycleError, LockedError
 from lifecycle.lake import Lake, Ledger
-from lifecycle.lake.compaction import live_files
 from lifecycle.lake.connection import extension_path
 from lifecycle.online import open_store
 from lifecycle.online.opening import without_password
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
 
 PYTHON = (3, 11)
 LEAST_FREE_BYTES = 2 * 1024**3
-MANY_FILES = 20  # a table, deletions' among them: those of two weeks of daily builds
 
 
 @dataclass(frozen=True)
@@ -146,9 +144,7 @@ def _lake(settings: Settings) -> Finding:
     def look() -> str:
         connection = lake.connect()
         try:
-            tables, (files, _) = len(lake.tables(connection)), live_files(connection)
-            text = f"snapshot {lake.snapshot(connection)}, {tables} tables in {files:,} files"
-            text += ", `lifecycle compact` makes them few" if files > MANY_FILES * tables else ""
+            text = f"snapshot {lake.snapshot(connection)}, {len(lake.tables(connection))} tables"
         finally:
             connection.close()
         return f"{text}, {'PostgreSQL' if lake.on_postgres else 'SQLite'} catalog"

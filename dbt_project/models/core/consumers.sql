@@ -10,7 +10,7 @@ profiles as (
 sign_ups as (
     select
         customer_id as consumer_id,
-        {{ begun_at("type = 'customer.created'", "signed_up_at") }} as signed_up_at
+        coalesce(min(event_timestamp) filter (where type = 'customer.created'), min(signed_up_at)) as signed_up_at
     from {{ touched("stg_customers") }}
     where known_until is null and not retracted and customer_id is not null
     group by customer_id

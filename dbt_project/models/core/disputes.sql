@@ -2,11 +2,15 @@
 
 with
 
--- The opening is the fact that windows and labels count, features.dispute_events; only where none was told, what the object says.
+-- The opening is the fact that windows and labels count, features.dispute_events; only where none was told, what the object says,
+-- and no later than its first event.
 versions as (
     select
         * exclude (disputed_at),
-        coalesce(max(event_timestamp) filter (where type = 'charge.dispute.created') over of_dispute, disputed_at) as disputed_at,
+        coalesce(
+            max(event_timestamp) filter (where type = 'charge.dispute.created') over of_dispute,
+            least(min(disputed_at) over of_dispute, min(event_timestamp) over of_dispute)
+        ) as disputed_at,
         bool_or(type = 'charge.dispute.created') over of_dispute as is_opening_told
     from {{ touched("int_disputes") }}
     where known_until is null

@@ -18,6 +18,7 @@ last_month as (
 account_events as (
     select
         source, credit_account_id, customer_id, event_timestamp, known_from, event_id, balance, credit_limit, currency, created_at,
+        case when type = 'credit.account.opened' then event_timestamp end as opening_at,
         case when not {{ closes_owing("status", "balance") }} then status end as status,
         case
             when not {{ closes_owing("status", "balance") }} then {{ cycles_past_due("status", "days_past_due") }}
@@ -55,6 +56,7 @@ reported as (
         arg_max(balance, place) as balance,
         arg_max(credit_limit, place) as credit_limit,
         arg_max(currency, place) as currency,
+        min(opening_at) as opening_at,
         min(created_at) as created_at,
         coalesce(bool_or(status = 'charged_off' or cycles >= 4), false) as was_seriously_late
     from placed
@@ -71,7 +73,7 @@ filled as (
         -- An account that the feed met in mid-life was opened before.
         least(
             min(case when status is not null then month end) over of_account,
-            {{ reporting_month("min(created_at) over of_account") }}
+            {{ reporting_month("coalesce(min(opening_at) over of_account, min(created_at) over of_account)") }}
         ) as opened_month,
         lead(month) over upto as following_month
     from reported

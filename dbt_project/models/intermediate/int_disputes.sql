@@ -34,7 +34,9 @@ final as (
         disputes.event_timestamp,
         greatest(disputes.known_from, charges.known_from) as known_from,
         least(disputes.known_until, charges.known_until) as known_until,
-        disputes.sequence, disputes.event_id, disputes.content_hash
+        -- The order of the events stays as it is, and before them all comes an export of the same moment, which tells less.
+        case when not {{ is_exported() }} then coalesce(disputes.sequence, -9223372036854775808) end as sequence,
+        disputes.event_id, disputes.content_hash
     from disputes
     inner join charges
         on charges.charge_id is not distinct from disputes.charge_id

@@ -37,7 +37,7 @@ charges as (
 observed as (
     select
         {{ observed_until([ref("stg_charges"), ref("stg_disputes")]) | indent(8) }} as observed_until,
-        {{ observed_from([ref("stg_charges")], [ref("stg_disputes")]) | indent(8) }} as observed_from
+        {{ disputes_observed_from() | indent(8) }} as observed_from
 ),
 
 final as (

@@ -4,7 +4,7 @@
 with
 
 observed as (
-    select {{ observed_until([ref("stg_charges"), ref("stg_retail_lines")]) }} as observed_until
+    select {{ observed_until([ref("stg_charges"), ref("stg_retail_lines")], exports=true) }} as observed_until
 ),
 
 bounds as (

@@ -1,4 +1,4 @@
-"""Commands that write: run, ingest, build, check, materialize, compact, generate, demo, dev, warm."""
+"""Commands that write: run, ingest, build, check, materialize, generate, demo, dev, warm."""
 
 from __future__ import annotations
 
@@ -140,26 +140,6 @@ def materialize(json: JsonOption = False) -> None:
         show.as_json(asdict(done))
 
 
-def compact(json: JsonOption = False) -> None:
-    """
-    Write the lake's many small files as few, now and then: daily builds add some to every table.
-
-    Example: `lifecycle compact`
-    """
-    from dataclasses import asdict
-
-    from lifecycle.cli import show
-    from lifecycle.lake.compaction import compact as write_anew
-
-    here = project()
-    with show.Steps(quiet=json) as steps:
-        done = write_anew(here.lake, progress=lambda text: steps.say("compact", text))
-    if json:
-        show.as_json(asdict(done))
-    else:
-        show.console.print(str(done), markup=False)
-
-
 def generate(
     folder: Annotated[Path, typer.Argument(help="Where the files go.")],
     consumers: Annotated[int, typer.Option(min=10, help="How many consumers.")] = 20_000,
@@ -239,5 +219,5 @@ def warm() -> None:
 
 def add_to(app: typer.Typer) -> None:
     """Add these commands to the command line."""
-    for command in (run, demo, generate, ingest, build, check, materialize, compact, dev, warm):
+    for command in (run, demo, generate, ingest, build, check, materialize, dev, warm):
         app.command()(command)
