@@ -1,7 +1,4 @@
-{{ config(
-    unique_key="session_id",
-    meta={"key": "session_id", "key_of": {"stg_verification_sessions": "verification_session_id"}},
-) }}
+{{ config(unique_key="session_id", meta={"key": "session_id"}) }}
 
 with
 
@@ -9,14 +6,6 @@ events as (
     select *
     from {{ touched("verification_events") }}
     where known_until is null
-),
-
--- What the session itself says of its creation, which the feed may have missed.
-objects as (
-    select verification_session_id as session_id, min(created_at) as created_at
-    from {{ touched("stg_verification_sessions") }}
-    where known_until is null and not retracted
-    group by verification_session_id
 ),
 
 final as (
@@ -31,7 +20,6 @@ final as (
         count(*) filter (where error_code is not null) as failed_attempts,
         min(event_timestamp) filter (where status = 'verified') as verified_at
     from events
-    left join objects using (session_id)
     group by session_id
 )
 

@@ -20,6 +20,7 @@ tellings as (
         document_type,
         document_country,
         type,
+        created_at,
         event_timestamp, known_from, known_until, sequence, event_id, content_hash
     from {{ touched("stg_verification_sessions") }}
     where {{ in_force() }}

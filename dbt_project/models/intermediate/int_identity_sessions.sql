@@ -1,7 +1,4 @@
-{{ config(
-    unique_key="session_id",
-    meta={"key": "session_id", "key_of": {"stg_verification_sessions": "verification_session_id"}},
-) }}
+{{ config(unique_key="session_id", meta={"key": "session_id"}) }}
 
 {#- One row per identity check, with what its attempts came to. -#}
 with
@@ -10,14 +7,6 @@ events as (
     select *, row(event_timestamp, known_from, event_id) as place
     from {{ touched("verification_events") }}
     where known_until is null and session_id is not null
-),
-
--- What the session itself says of its creation, which the feed may have missed.
-objects as (
-    select verification_session_id as session_id, min(created_at) as created_at
-    from {{ touched("stg_verification_sessions") }}
-    where known_until is null and not retracted
-    group by verification_session_id
 ),
 
 attempts as (
@@ -39,7 +28,6 @@ sessions as (
         coalesce(arg_max(document_type, place), 'unknown') as document_type,
         bool_or(type = 'identity.verification_session.canceled') as canceled
     from events
-    left join objects using (session_id)
     group by session_id
 ),
 
