@@ -14,7 +14,7 @@ from lifecycle.pipeline.build import run_dbt
 from tests.build_rows import settle, write
 
 ROOT = Path(__file__).resolve().parents[1]
-MODELS = """consumer_funnel_cohorts consumer_funnel int_dispute_cases dispute_rates dispute_activity fraud_losses
+MODELS = """consumer_funnel_cohorts consumer_funnel int_dispute_cases dispute_rates dispute_activity
     credit_vintages identity_months identity_checks reporting_periods consumer_dispute dispute_events fraud_states
     credit_states identity_states lifecycle_states"""
 LONG_AGO = datetime(2019, 1, 5, tzinfo=UTC)
@@ -56,7 +56,7 @@ def dispute(event_id, kind, at, status, number, **further):
 
 ASKED = day("2025-01-15 10:00:00")
 EVENTS = [
-    # Paid and left; the object of the closing bears the sign-up's whole second.
+    # Checked and left; the object of the closing bears the sign-up's whole second.
     customer("c1", "created", day("2025-01-10 00:00:00.5"), "closed"),
     check("c2", "processing", day("2025-01-11"), "vs_1", "closed", created=day("2025-01-11")),
     customer("c3", "deleted", day("2025-01-20"), "closed", created=day("2025-01-10")),

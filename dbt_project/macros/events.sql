@@ -42,6 +42,11 @@ object, previous: the kept fields and their DuckDB types, as json_transform take
     not retracted and (known_until is null or known_from < known_until)
 {%- endmacro %}
 
+{#- Whether an event was made of a list export's object: it tells of a beginning, and of nothing that follows. -#}
+{% macro is_exported() -%}
+    starts_with(event_id, 'object:')
+{%- endmacro %}
+
 {#- The last of the order that decides between rows, after event time and known time. -#}
 {% macro tie_break(prefix="") -%}
     {{ prefix }}sequence desc nulls last, {{ prefix }}event_id desc, {{ prefix }}content_hash desc

@@ -1,48 +1,42 @@
-{#- Whether an event was made of a list export's object: it tells of a beginning, and of nothing that follows. -#}
-{% macro is_exported() -%}
-    starts_with(event_id, 'object:')
+{#- What staging relations say of their events beside the content, as one. -#}
+{% macro events_of(relations) -%}
+{%- for relation in relations %}
+select event_id, event_timestamp, known_at, known_until, retracted from {{ relation }}
+{%- if not loop.last %}
+union all
+{%- endif %}
+{%- endfor %}
 {%- endmacro %}
 
 {#-
 Up to when these relations tell what happened: the greatest known time in them, as a scalar subquery (TIMESTAMPTZ).
 What has not happened by then is not known not to happen later. Staging relations, so that a model's own feed decides.
-exports: whether list exports tell all that is asked, as of beginnings they do. Else they count only where there is nothing else, for a later
-one does not make a feed that stopped look complete.
+exports: whether list exports tell all that is asked, as of beginnings they do. Else they count only where there is nothing
+else, for a later one does not make a feed that stopped look complete.
 -#}
 {% macro observed_until(relations, exports=false) -%}
 (
-    select coalesce({{ "" if exports else "max(followed_until), " }}max(told_until))
+    select coalesce(
+        max(known_at) filter (where {{ exports | lower }} or not {{ is_exported() }}),
+        max(known_at)
+    )
     from (
-        {%- for relation in relations %}
-        select
-            max(known_at) filter (where not {{ is_exported() }}) as followed_until,
-            max(known_at) as told_until
-        from {{ relation }}
-        {%- if not loop.last %}
-        union all
-        {%- endif %}
-        {%- endfor %}
+        {{ events_of(relations) | indent(8) }}
     ) as told
 )
 {%- endmacro %}
 
 {#-
-From when these relations tell what followed: the least event time in them, as a scalar subquery (TIMESTAMPTZ). A list export reaches back
-before anything that followed was told, so it does not count.
+From when these relations tell what followed: the least event time in them, as a scalar subquery (TIMESTAMPTZ). A list
+export reaches back before anything that followed was told, so it does not count.
 -#}
 {% macro observed_from(relations) -%}
 (
-    select min(followed_from)
+    select min(event_timestamp)
     from (
-        {%- for relation in relations %}
-        select min(event_timestamp) as followed_from
-        from {{ relation }}
-        where known_until is null and not retracted and not {{ is_exported() }}
-        {%- if not loop.last %}
-        union all
-        {%- endif %}
-        {%- endfor %}
+        {{ events_of(relations) | indent(8) }}
     ) as told
+    where known_until is null and not retracted and not {{ is_exported() }}
 )
 {%- endmacro %}
 

@@ -23,7 +23,7 @@ steps as (
 listed as (
     select *
     from {{ ref("stg_refunds") }}
-    where starts_with(event_id, 'object:') and {{ in_force() }}
+    where {{ is_exported() }} and {{ in_force() }}
 ),
 
 -- A list export of days that the feed also covers tells the same refund: the same amount of the same charge, within
