@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -262,6 +263,17 @@ def test_plain_dbt_works_at_the_project_s_root(tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert contents(lake)["staging.stg_charges"]
+
+
+def test_a_part_of_a_new_lake_is_built_and_tested_without_the_rest(settings, lake):
+    write(lake, settle(random_batches(seed=3, batches=1)[0], 1))
+    build(settings, lake, select="+charges")
+    assert contents(lake)["core.charges"]
+    assert "core.consumers" not in contents(lake)
+    results = json.loads((settings.lake.home / "dbt" / "target" / "run_results.json").read_text(encoding="utf-8"))
+    ran = {result["unique_id"].split(".")[2] for result in results["results"]}
+    assert [name for name in ran if name.startswith("grain_charges_")]
+    assert "growth_accounting_adds_up" not in ran  # it reads charges, and tables that do not stand
 
 
 def test_a_build_is_one_snapshot_and_an_error_leaves_none(own_project, lake):

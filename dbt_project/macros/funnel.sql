@@ -83,6 +83,14 @@ estimate does not fall to half. The two agree where nobody is censored.
 {%- set key = by + ["step_number"] -%}
 with
 
+entries as (
+    select
+        *,
+        left_at is null and closes_at > observed_until as is_open,
+        least(closes_at, observed_until) as censored_at
+    from (select *, {{ names[0] }}_at + interval {{ days * 24 }} hour as closes_at from {{ times }})
+),
+
 stages as (
     {%- for name in names %}
     select
@@ -91,9 +99,9 @@ stages as (
         {{ names[0] }}_at as entered_at,
         {{ names[[loop.index0 - 1, 0] | max] }}_at as before_at,
         {{ name }}_at as reached_at,
-        left_at is null and {{ names[0] }}_at + interval {{ days * 24 }} hour > observed_until as is_open,
-        least({{ names[0] }}_at + interval {{ days * 24 }} hour, observed_until) as censored_at
-    from {{ times }}
+        is_open,
+        censored_at
+    from entries
     {%- if not loop.last %}
     union all
     {%- endif %}

@@ -56,7 +56,8 @@ def build(
             _record(lake, "")
         arguments = ["--exclude-resource-type", "unit_test"]
         arguments += ["--full-refresh"] if full_refresh or not known else []
-        arguments += ["--select", *chosen] if chosen else []
+        # Only tests of tables that this selection builds or reads: others may not stand yet.
+        arguments += ["--select", *chosen, "--indirect-selection", "buildable"] if chosen else []
         run_dbt(settings, lake, "build", *arguments, progress=progress)
         if not known and not chosen:
             _record(lake, code)
