@@ -268,6 +268,32 @@ def test_settling_in_parts_of_the_keys_changes_nothing(monkeypatch, rows):
     compare()
 
 
+@seed(12)
+@quick
+@given(st.data())
+def test_settling_touched_keys_again_equals_settling_all(data):
+    case, connection = data.draw(cases(spine_rows=(8, 16))), connect(threads=1)
+    write_rows(connection, replace(case, rows=[]))
+    view = settle(connection, view_of(case))
+    keys = ", ".join(f"column{i}" for i in range(len(case.kinds)))
+    rows = []
+    for _ in range(3):
+        before, rows = rows, [row for row in case.rows if data.draw(st.booleans())]
+        write_rows(connection, replace(case, rows=before), "features.before")
+        write_rows(connection, replace(case, rows=rows))
+        differing = " UNION ALL ".join(
+            f"(SELECT {keys} FROM (FROM lake.features.{one} EXCEPT ALL FROM lake.features.{other}))"
+            for one, other in (("rows", "before"), ("before", "rows"))
+        )
+        settle(connection, view_of(case), touched=differing)
+        for mode, as_known in (("as_known", True), ("feast", False)):
+            assert answers(ask(connection, view, spine_of(case), mode)) == expected(case, as_known=as_known, rows=rows)
+    columns = f"* EXCLUDE ({asof.KEY_CODE})"
+    again = connection.execute(f"SELECT {columns} FROM lake.{view.settled} ORDER BY ALL").fetchall()
+    whole = settle(connection, view_of(case))
+    assert again == connection.execute(f"SELECT {columns} FROM lake.{whole.settled} ORDER BY ALL").fetchall()
+
+
 def test_parts_are_cut_between_keys(monkeypatch):
     monkeypatch.setattr(merge, "PART_ROWS", 1)
     code = np.array([0, 0, 0, 3, 3, 5, 9, 9, 9, 9])

@@ -261,12 +261,23 @@ def _recoded(
     codes = np.full(int(own[-1]) + 1 if len(own) else 0, -1, np.int64)
     codes[own] = code
     known = order.observations[order.observations.code < len(codes)]
-    recoded = replace(known, code=codes[known.code])
     if len(own) < len(codes):
-        recoded = recoded[recoded.code >= 0]
-    if np.any(np.diff(code) < 0):  # both number keys in their order, but a session may sort as another one did not
-        recoded = recoded[np.lexsort((recoded.t, recoded.code))]
-    return code, recoded, int(many[0]) if len(many) else 0
+        known = known[codes[known.code] >= 0]
+    if np.any(
+        np.diff(code) < 0
+    ):  # keys that were settled again have the later codes, and sessions sort in their own ways
+        known = known[_regrouped(known.code, codes)]
+    return code, replace(known, code=codes[known.code]), int(many[0]) if len(many) else 0
+
+
+def _regrouped(own: np.ndarray[Any, Any], codes: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return the places of `own`, which is sorted, in the order of the codes that `codes` gives its values."""
+    first = np.flatnonzero(np.diff(own, prepend=-1))
+    size = np.diff(first, append=len(own))
+    order = np.argsort(codes[own[first]])
+    first, size = first[order], size[order]
+    places: np.ndarray[Any, Any] = np.arange(len(own)) + np.repeat(first - np.cumsum(size) + size, size)
+    return places
 
 
 def _merge(session: Session, selection: Selection, observations: Observations, query: str) -> pa.Table:

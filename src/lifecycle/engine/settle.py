@@ -11,6 +11,8 @@ unless such a one beats it, so beside the records only rows known late are writt
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -28,8 +30,8 @@ VISIBLE = "visible_at"
 KEY_CODE, FIRST_OF_KEY = "key_code", "first_of_key"
 AS_KNOWN, BY_EVENT = "as_known", "by_event"
 _OWN = (VISIBLE, KEY_CODE, FIRST_OF_KEY, AS_KNOWN, BY_EVENT)
-ROWS_AT_ONCE = 10_000_000
-_CODES = "settling_codes"
+ROWS_AT_ONCE, ALL_ROWS = 10_000_000, 2**62
+_CODES, _FACTS = "settling_codes", "settling_facts"
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class Facts:
 
     event, known: SQL of the event time and of the known time (the event time where none is stated).
     visible, first: SQL of the first observation time that may use the row, as known and by event time alone.
+    rows: a temporary table of the relation's rows that are meant; none means all.
     """
 
     view: View
@@ -48,11 +51,12 @@ class Facts:
     known: str
     visible: str
     first: str
+    rows: str | None = None
 
     @property
     def relation(self) -> str:
-        """The relation's quoted name."""
-        return relation(self.view.relation)
+        """The quoted name of what holds the rows."""
+        return self.rows or relation(self.view.relation)
 
     @property
     def usable(self) -> str:
@@ -115,13 +119,17 @@ def records(of: Facts, only: str = "") -> str:
             AND lead({quote(VISIBLE)}) OVER seen IS DISTINCT FROM {quote(VISIBLE)}"""
 
 
-def settle(connection: Any, view: View) -> View:
+def settle(connection: Any, view: View, touched: str | None = None) -> View:
     """
     Write what can win of a row view into the lake's relation `asof.<view>`, sorted by key and time.
 
+    touched: SQL of the keys, under the relation's own names, whose rows came or went since `asof.<view>` was settled as
+    the view now means it; other keys' records stand as they are, and the caller's transaction holds what changes.
+    None settles all keys anew.
+
     Returns the view with `settled` set; a window view is returned as it is. Columns: keys, features and
     tombstone mark under the relation's own names, event and known time as TIMESTAMPTZ in microseconds,
-    `key_code`, a whole number per key from 0 in the keys' order, `first_of_key`, on one row of each key, `as_known` and
+    `key_code`, a whole number per key, `first_of_key`, on one row of each key, `as_known` and
     `by_event`, in which retrieval the row counts, and `visible_at`, the first observation time that may use it there.
     Rows are in order of `key_code` and `visible_at`; of those that count in one retrieval no two have the same.
     """
@@ -132,29 +140,51 @@ def settle(connection: Any, view: View) -> View:
     clash = {*_OWN} & {*of.kept, *_time_names(view), *view.tie_break}
     if clash:
         raise UsageError(f"view {view.name!r} has a column {clash.pop()!r}, a name that settling needs. Rename it.")
-    name = f"{SCHEMA}.{view.name}"
-    connection.execute(f"CREATE SCHEMA IF NOT EXISTS lake.{SCHEMA}")
-    make = f"CREATE OR REPLACE TABLE {relation(name)} AS"
-    for part in _parts(connection, of):
-        connection.execute(f"{make} {part}")
-        make = f"INSERT INTO {relation(name)}"
-    connection.execute(f"DROP TABLE IF EXISTS {_CODES}")
+    name, codes = settled_name(view), 0
+    write = f"INSERT INTO {relation(name)} BY NAME"
+    if touched is None:
+        connection.execute(f"CREATE SCHEMA IF NOT EXISTS lake.{SCHEMA}")
+        write = f"CREATE OR REPLACE TABLE {relation(name)} AS"
+    else:
+        # Codes go on from the greatest, so that what is written now lies in order behind what stands.
+        [(codes,)] = connection.execute(f"SELECT coalesce(max({KEY_CODE}) + 1, 0) FROM {relation(name)}").fetchall()
+        only = f"({quote_all(of.keys)}) IN (SELECT ({quote_all(of.keys)}) FROM ({touched}))"
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE {_FACTS} AS FROM {of.relation} WHERE {only}")
+        connection.execute(f"DELETE FROM {relation(name)} WHERE {only}")
+        of = replace(of, rows=_FACTS)
+    for part in _parts(connection, of, codes):
+        connection.execute(f"{write} {part}")
+        write = f"INSERT INTO {relation(name)} BY NAME"
+    connection.execute(f"DROP TABLE IF EXISTS {_CODES}; DROP TABLE IF EXISTS {_FACTS}")
     return replace(view, settled=name)
 
 
-def _parts(connection: Any, of: Facts) -> Iterator[str]:
+def settled_name(view: View) -> str:
+    """Return the name, `schema.table`, of the relation that `settle` writes."""
+    return f"{SCHEMA}.{view.name}"
+
+
+def meaning(connection: Any, view: View) -> str:
+    """Return the SHA-256 of all that makes a view's settled rows of its relation's: the SQL, and the columns' types."""
+    of = facts(connection, view)
+    types = {one: of.types[one] for one in (*of.kept, *_time_names(view), *view.tie_break)}
+    return hashlib.sha256(json.dumps([_winners(of, ""), types]).encode()).hexdigest()
+
+
+def _parts(connection: Any, of: Facts, codes: int) -> Iterator[str]:
     """
-    Yield SQL of the rows to write with their keys' codes, sorted, some keys at a time.
+    Yield SQL of the rows to write with their keys' codes, whole numbers from `codes` on, sorted, some keys at a time.
 
     Ranking and sorting hold their rows twice over: parts of ROWS_AT_ONCE keep a large relation within the memory limit.
     """
-    keys, order = quote_all(of.keys), f"ORDER BY {KEY_CODE}, {quote(VISIBLE)}"
+    # Behind a LIMIT rows go on in their order. Without one DuckLake's threads write row groups as they finish them.
+    keys, order = quote_all(of.keys), f"ORDER BY {KEY_CODE}, {quote(VISIBLE)} LIMIT {ALL_ROWS}"
     # Numbers sort faster than text, so the keys alone are sorted as what they are.
     code = f"row_number() OVER (ORDER BY {keys})" if keys else "1::BIGINT"
     listed, by = (f"{keys}, ", f"GROUP BY {keys}") if keys else ("", "")
     connection.execute(f"""
         CREATE OR REPLACE TEMP TABLE {_CODES} AS
-        SELECT {listed}{code} - 1 AS {KEY_CODE}, ever
+        SELECT {listed}{codes} + {code} - 1 AS {KEY_CODE}, ever
         FROM (
             SELECT {listed}bool_or(isfinite({of.visible})) AS ever FROM {of.relation} WHERE {of.usable} {by})""")
     rows, count = connection.execute(
@@ -162,7 +192,7 @@ def _parts(connection: Any, of: Facts) -> Iterator[str]:
     ).fetchone()
     parts = max(1, -(-rows // ROWS_AT_ONCE)) if keys else 1
     for part in range(parts):
-        between = f"{KEY_CODE} BETWEEN {count * part // parts} AND {count * (part + 1) // parts - 1}"
+        between = f"{KEY_CODE} BETWEEN {codes + count * part // parts} AND {codes + count * (part + 1) // parts - 1}"
         only = f"({keys}) IN (SELECT ({keys}) FROM {_CODES} WHERE {between})" if parts > 1 else ""
         yield f"{_winners(of, only)} {order}"
 

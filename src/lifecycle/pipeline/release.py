@@ -10,12 +10,12 @@ import hashlib
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from lifecycle.engine import settle
 from lifecycle.errors import DataError
 from lifecycle.feast_plugin.compile import compile_repo
 from lifecycle.lake.ledger import Release
 from lifecycle.pipeline.intake import watermarks
 from lifecycle.pipeline.metrics import keep_metrics
+from lifecycle.pipeline.settling import settle_view
 from lifecycle.version import __version__
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def make_release(
             settled = []
             for view in definitions.views:
                 progress(f"settling {view.name}")
-                settled.append(settle(connection, view))
+                settled.append(settle_view(connection, lake, view))
             release = Release(
                 number=max((one.number for one in ledger.all()), default=0) + 1,
                 made_at=datetime.now(UTC),
