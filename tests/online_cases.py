@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import socket
 import subprocess
@@ -11,18 +12,20 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import count
 from typing import TYPE_CHECKING
+from unittest import mock
 
 import pyarrow as pa
 import pytest
 import redis
 
 from lifecycle.definitions import Definitions, Field, View
-from lifecycle.engine import settle
 from lifecycle.lake import Release
 from lifecycle.online import open_store
 from lifecycle.online.codec import Columns
 from lifecycle.online.redis_store import PASSWORD_VARIABLE
 from lifecycle.online.store import Space, Spaces
+from lifecycle.pipeline import settling
+from lifecycle.pipeline.settling import settle_view
 from lifecycle.times import from_microseconds
 
 if TYPE_CHECKING:
@@ -115,13 +118,40 @@ def typed(connection, view: View) -> View:
     return replace(view, keys=tuple(Field(column, found[column]) for _, column in view.join_keys))
 
 
-def write_release(lake, number: int, sql: str, at: int, view=VIEW) -> Release:
+def put_rows(connection, name: str, sql: str, *, anew: bool = False) -> None:
+    """Let a table have the rows of `sql`: by rows that come and go, or by a new table where told or columns differ."""
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE wanted AS {sql}")
+    kinds = (
+        "SELECT column_name, data_type FROM duckdb_columns() WHERE schema_name || '.' || table_name = ? ORDER BY ALL"
+    )
+    there, wanted = (connection.execute(kinds, [one]).fetchall() for one in (name, "main.wanted"))
+    if anew or there != wanted:
+        connection.execute(f"CREATE OR REPLACE TABLE lake.{name} AS FROM wanted")
+        return
+    # Rows as text, and equal ones counted, so that NULLs and rows that are there twice compare too.
+    told = "CAST(r AS VARCHAR) AS row_text, row_number() OVER (PARTITION BY CAST(r AS VARCHAR)) AS row_count"
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE standing AS SELECT {told}, rowid AS number FROM lake.{name} AS r")
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE listed AS SELECT *, {told} FROM wanted AS r")
+    same = "USING (row_text, row_count)"
+    connection.execute(f"""
+        DELETE FROM lake.{name} WHERE rowid IN (SELECT number FROM standing ANTI JOIN listed {same});
+        INSERT INTO lake.{name} BY NAME
+        SELECT * EXCLUDE (row_text, row_count) FROM listed ANTI JOIN standing {same}""")
+
+
+def settle_touched(connection, lake, view: View) -> View:
+    """Settle a view at the lake's head: the keys that were touched, however many, where the lake can tell them."""
+    with mock.patch.object(settling, "MOST_KEYS", math.inf):
+        return settle_view(connection, lake, view)
+
+
+def write_release(lake, number: int, sql: str, at: int, view=VIEW, *, anew: bool = False) -> Release:
     """Write a view's relation into a real lake, settle it, and return the release."""
     with lake.lock():
         connection = lake.connect(write=True)
-        connection.execute("CREATE SCHEMA IF NOT EXISTS lake.features")
-        connection.execute(f"CREATE OR REPLACE TABLE lake.{view.relation} AS {sql}")
-        settled = settle(connection, typed(connection, view))
+        connection.execute("CREATE SCHEMA IF NOT EXISTS lake.features; CREATE SCHEMA IF NOT EXISTS lake.raw")
+        put_rows(connection, view.relation, sql, anew=anew)
+        settled = settle_touched(connection, lake, typed(connection, view))
         made = release(number, [settled], at, lake.snapshot(connection))
         connection.close()
     return made

@@ -7,11 +7,11 @@ from dataclasses import replace
 import pyarrow as pa
 
 from lifecycle.definitions import Field, View
-from lifecycle.engine import settle, training_frame
+from lifecycle.engine import training_frame
 from lifecycle.engine.windows.functions import result_type
 from lifecycle.online import materialize
 from lifecycle.times import from_microseconds
-from tests.online_cases import release, typed
+from tests.online_cases import put_rows, release, settle_touched, typed
 
 HOUR = 3_600_000_000
 DAY = 24 * HOUR
@@ -87,15 +87,15 @@ def table(facts):
     return pa.table({name: pa.array([one[name] for one in facts], kind) for name, kind in kinds.items()})
 
 
-def write_release(lake, number, facts, states, views, at, complete=None):
+def write_release(lake, number, facts, states, views, at, complete=None, *, anew=False):
     """Write a release; `complete` is the watermark of the source "slow", `at` that of the fastest."""
     with lake.lock():
         connection = lake.connect(write=True)
-        connection.execute("CREATE SCHEMA IF NOT EXISTS lake.features")
+        connection.execute("CREATE SCHEMA IF NOT EXISTS lake.features; CREATE SCHEMA IF NOT EXISTS lake.raw")
         connection.register("facts", table(facts))
-        connection.execute("CREATE OR REPLACE TABLE lake.features.events AS FROM facts")
-        connection.execute(f"CREATE OR REPLACE TABLE lake.features.spend AS {states}")
-        settled = [settle(connection, typed(connection, view)) for view in views]
+        put_rows(connection, "features.events", "FROM facts", anew=anew)
+        put_rows(connection, "features.spend", states, anew=anew)
+        settled = [settle_touched(connection, lake, typed(connection, view)) for view in views]
         made = release(number, settled, at, lake.snapshot(connection))
         connection.close()
     if complete is not None:

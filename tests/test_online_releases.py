@@ -13,6 +13,7 @@ from lifecycle.definitions import Definitions, Field
 from lifecycle.engine import training_frame
 from lifecycle.errors import PlatformError
 from lifecycle.online import Reader, filling, materialize, read
+from lifecycle.online.needed import touched
 from lifecycle.times import from_microseconds
 from tests.online_cases import VIEW, new_store, rows, write_release
 from tests.oracle import as_of
@@ -58,19 +59,35 @@ def entries(store):
     return dict(store.backend.scan(store.catalog()[1].of("spend").serving.prefix))
 
 
-def test_a_later_release_writes_what_changed(store, lake):
+@pytest.mark.parametrize("anew", [False, True])
+def test_a_later_release_writes_what_changed(store, lake, anew):
     first = [("a", 10, 10, False, 1), ("b", 10, 10, False, 2), ("c", 10, 10, False, 3)]
     fill(store, lake, write_release(lake, 1, relation(*first), 100, FOREVER))
     before = entries(store)
     late = ("b", 5, 150, False, 9)  # an older fact known later changes nothing
     second = [*first, ("a", 120, 120, False, 4), ("c", 50, 150, True, 0), ("d", 300, 150, False, 5), late]
-    done = fill(store, lake, write_release(lake, 2, relation(*second), 200, FOREVER))
+    done = fill(store, lake, write_release(lake, 2, relation(*second), 200, FOREVER, anew=anew))
     assert done.rows == {"spend": 3}
     assert amounts(store, "abcd") == [4, 2, None, None]
     assert amounts(store, "d", t=300) == [5]
     [unchanged] = (key for key in before if key.endswith(b"b"))
     assert entries(store)[unchanged] is not None
     assert entries(store)[unchanged] == before[unchanged]
+
+
+def test_only_keys_whose_records_came_or_went_are_compared(lake):
+    rows = [("a", 10, 10, False, 1), ("b", 10, 10, False, 2), ("c", 10, 10, False, 3)]
+    rows += [(f"other {number}", 10, 10, False, 0) for number in range(9)]
+    first = write_release(lake, 1, relation(*rows), 100, FOREVER)
+    rows[:2] = [("d", 50, 50, False, 4), ("b", 50, 50, False, 5)]
+    second = write_release(lake, 2, relation(*rows), 100, FOREVER)
+    third = write_release(lake, 3, relation(*rows), 100, FOREVER, anew=True)
+    connection = lake.connect(second.snapshot)
+    [view] = second.definitions.views
+    keys = connection.execute(f"FROM {touched(connection, view, first.snapshot, second.snapshot)}").fetchall()
+    assert sorted(keys) == [("a",), ("b",), ("d",)]
+    assert touched(connection, view, second.snapshot, third.snapshot) is None
+    connection.close()
 
 
 def test_a_row_that_a_release_no_longer_has_is_taken_back(store, lake):

@@ -1,61 +1,78 @@
-"""What a table of the lake gained and lost since an earlier snapshot, by DuckLake's change feed."""
+"""What a table of the lake gained and lost between two snapshots, by DuckLake's change feed."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lifecycle.lake.connection import ALIAS
-from lifecycle.names import literal, quote_all, relation
+from lifecycle.names import literal, quote, quote_all, relation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
 # What the feed tells row by row. After anything else (altered, merged, rewritten, ...) it cannot be trusted.
 _TOLD = ("tables_inserted_into", "tables_deleted_from", "inlined_insert", "inlined_delete")
+_METADATA = f"__ducklake_metadata_{ALIAS}"
 
 
-def table_number(connection: Any, name: str) -> int | None:
-    """Return DuckLake's number of the table `schema.table`, another once it was replaced; None for what is no table."""
+@dataclass(frozen=True)
+class Changes:
+    """SQL, to be read FROM, of the rows that came and of those that went; a row that came and went again is in both."""
+
+    came: str
+    went: str
+
+    def of(self, columns: Sequence[str]) -> str:
+        """Return SQL of these columns of all of them, each value once, those with a NULL left out."""
+        listed, known = quote_all(columns), " AND ".join(f"{quote(name)} IS NOT NULL" for name in columns)
+        both = f"SELECT {listed} FROM {self.came} UNION SELECT {listed} FROM {self.went}"
+        return f"SELECT * FROM ({both}) WHERE {known}"
+
+
+def table_number(connection: Any, name: str, snapshot: int) -> int | None:
+    """Return DuckLake's number of the table `schema.table` at a snapshot: another once it was replaced, or None."""
+    stands = "{0}.begin_snapshot <= $at AND ({0}.end_snapshot IS NULL OR {0}.end_snapshot > $at)"
     schema, table = name.split(".")
     row = connection.execute(
         f"""
-        SELECT tables.table_id FROM __ducklake_metadata_{ALIAS}.ducklake_table AS tables
-        JOIN __ducklake_metadata_{ALIAS}.ducklake_schema AS schemas USING (schema_id)
-        WHERE schemas.schema_name = ? AND tables.table_name = ?
-            AND tables.end_snapshot IS NULL AND schemas.end_snapshot IS NULL
+        SELECT tables.table_id
+        FROM {_METADATA}.ducklake_table AS tables JOIN {_METADATA}.ducklake_schema AS schemas USING (schema_id)
+        WHERE schemas.schema_name = $schema AND tables.table_name = $table
+            AND {stands.format("tables")} AND {stands.format("schemas")}
         """,
-        [schema, table],
+        {"schema": schema, "table": table, "at": snapshot},
     ).fetchone()
     return int(row[0]) if row else None
 
 
-def rows_changed(connection: Any, name: str, columns: Iterable[str], since: int) -> str | None:
+def changes(connection: Any, name: str, since: int, until: int) -> Changes | None:
     """
-    Return SQL of these columns of the rows that the table `schema.table` gained or lost after snapshot `since`.
+    Return what changed in the table `schema.table` after snapshot `since`, up to snapshot `until`.
 
-    None where the feed cannot tell: the snapshot is there no more, or the table was changed in another way than by
-    rows coming and going. The caller makes sure that it was not replaced (`table_number`).
+    None where the feed cannot tell: the earlier snapshot is there no more, or the table was not the same one then, or
+    was changed in another way than by rows that come and go.
     """
-    there, last, otherwise = connection.execute(
+    number = table_number(connection, name, until)
+    if number is None or table_number(connection, name, since) != number:
+        return None
+    there, otherwise = connection.execute(
         f"""
         WITH snapshots AS (SELECT snapshot_id, changes FROM ducklake_snapshots('{ALIAS}')),
         later AS (
-            SELECT unnest(map_entries(changes)) AS change FROM snapshots WHERE snapshot_id > $since
+            SELECT unnest(map_entries(changes)) AS change FROM snapshots
+            WHERE snapshot_id > $since AND snapshot_id <= $until
         )
         SELECT
             (SELECT count(*) FROM snapshots WHERE snapshot_id = $since),
-            (SELECT max(snapshot_id) FROM snapshots),
             (SELECT count(*) FROM later WHERE change.key NOT IN $told AND list_contains(change.value, $number))
         """,
-        {"since": since, "told": _TOLD, "number": str(table_number(connection, name))},
+        {"since": since, "until": until, "told": _TOLD, "number": str(number)},
     ).fetchone()
     if not there or otherwise:
         return None
-    listed = quote_all(columns)
-    if last == since:
-        return f"SELECT {listed} FROM {relation(name)} LIMIT 0"
-    schema, table = map(literal, name.split("."))
-    return " UNION ALL ".join(
-        f"SELECT {listed} FROM ducklake_table_{way}('{ALIAS}', {schema}, {table}, {since + 1}, {last})"
-        for way in ("insertions", "deletions")
-    )
+    if since == until:
+        nothing = f"(FROM {relation(name)} LIMIT 0)"
+        return Changes(nothing, nothing)
+    place = f"'{ALIAS}', {', '.join(map(literal, name.split('.')))}, {since + 1}, {until}"
+    return Changes(f"ducklake_table_insertions({place})", f"ducklake_table_deletions({place})")

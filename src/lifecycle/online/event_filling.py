@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from lifecycle.engine.session import columns
 from lifecycle.engine.windows.prepare import EventQuery
+from lifecycle.lake.feed import changes
 from lifecycle.names import quote, relation
 from lifecycle.online.events import EVENT_COLUMN, EventCodec
 from lifecycle.online.filling import BATCH_ROWS, Progress, progress_key
@@ -82,10 +83,10 @@ class EventFilling:
             self.store.backend.change([], lambda _: [(record, msgspec.msgpack.encode(progress))])
         return progress.keys
 
-    def update(self, snapshot: int) -> int:
-        """Write the keys whose events differ from those of an earlier snapshot; return their number."""
+    def update(self, since: int, until: int) -> int:
+        """Write the keys whose events differ between an earlier snapshot and the release's; return their number."""
         floor = min(self.at, self.store.clock().floor)
-        changed = self._find_changed(snapshot)
+        changed = self._find_changed(since, until)
         there: set[bytes] = set()
         for lots in _together(self._lots(floor, changed=True)):
             self._replace(lots, [], floor)
@@ -143,15 +144,11 @@ class EventFilling:
         view = self.codec.view
         return EventQuery(view, view.windows, columns(self.connection, view.relation), "as_known")
 
-    def _versions(self, query: EventQuery, also: Sequence[str], snapshot: int | None = None) -> str:
-        pinned = f" AT (VERSION => {int(snapshot)})" if snapshot is not None else ""
-        return query.versions(relation(self.codec.view.relation) + pinned, also)
-
     def _lots(self, floor: int, *, changed: bool = False) -> Iterator[tuple[bytes, Lot]]:
         """Return each key's events that a read from `floor` (microseconds) on may need, in key order."""
         query = self._query()
         ids = [f"{event_number(self.codec.view)} AS {EVENT_COLUMN}"] if self.codec.view.event_id else []
-        source = self._versions(query, ids)
+        source = query.versions(relation(self.codec.view.relation), ids)
         names = [f"window_k{i}" for i in range(len(query.keys))]
         kept = " AND ".join(f"{name} IS NOT NULL" for name in names) or "true"
         only = f" SEMI JOIN {CHANGED} USING ({', '.join(names)})" if changed and names else ""
@@ -168,11 +165,14 @@ class EventFilling:
             for name, dtype in zip(names, types, strict=True)
         ]
 
-    def _find_changed(self, snapshot: int) -> list[bytes]:
+    def _find_changed(self, since: int, until: int) -> list[bytes]:
         """Write the keys whose events differ, or were pushed, into a temporary table; return them as the store does."""
         query = self._query()
         ids = [f"{quote(name)} AS window_id{i}" for i, name in enumerate(self.codec.view.event_id)]
-        new, old = self._versions(query, ids), self._versions(query, ids, snapshot)
+        name = self.codec.view.relation
+        fed = changes(self.connection, name, since, until)
+        new, old = (fed.came, fed.went) if fed else (relation(name), f"{relation(name)} AT (VERSION => {int(since)})")
+        new, old = query.versions(new, ids), query.versions(old, ids)
         names = [f"window_k{i}" for i in range(len(query.keys))]
         listed = ", ".join(names) or "true AS any"
         kept = " AND ".join(f"{name} IS NOT NULL" for name in names) or "true"

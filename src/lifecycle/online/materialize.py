@@ -19,7 +19,7 @@ from lifecycle.online.codec import Codec, schema_hash
 from lifecycle.online.event_filling import EventFilling
 from lifecycle.online.events import EventCodec
 from lifecycle.online.filling import Filling, progress_key
-from lifecycle.online.needed import needed
+from lifecycle.online.needed import needed, touched
 from lifecycle.online.read import content_hash, definition_hash
 from lifecycle.online.store import DEFINITIONS, Catalog, Space, Spaces
 from lifecycle.times import from_microseconds, to_microseconds
@@ -84,15 +84,16 @@ def _fill(
     if view.windows:
         return _fill_events(store, connection, release, view=view, at=at, said=said)
     codec = Codec(view)
-    wanted = needed(connection, view, at)
     serving = store.catalog()[1].of(view.name).serving
     if serving is not None and _continues(connection, serving, release, view, at):
         if serving.release == release.number:
             return 0
-        before = needed(connection, view, serving.at, serving.snapshot)
+        only = touched(connection, view, serving.snapshot, release.snapshot)
+        wanted = needed(connection, view, at, only=only)
+        before = needed(connection, view, serving.at, serving.snapshot, only)
         if not connection.execute(wanted.rewrites(before)).fetchone()[0]:
             return Filling(store, connection, codec, serving, release.number, wanted, said).update(before)
-    space = _loading(store, release, view, at)
+    space, wanted = _loading(store, release, view, at), needed(connection, view, at)
     return Filling(store, connection, codec, space, release.number, wanted, said).load()
 
 
@@ -106,7 +107,7 @@ def _fill_events(
         if serving.release == release.number:
             return 0
         filling = EventFilling(store, connection, codec, serving, release.number, at, complete, said)
-        return filling.update(serving.snapshot)
+        return filling.update(serving.snapshot, release.snapshot)
     space = _loading(store, release, view, at)
     return EventFilling(store, connection, codec, space, release.number, at, complete, said).load(serving)
 

@@ -11,13 +11,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lifecycle.engine.settle import AS_KNOWN, VISIBLE, facts, records
-from lifecycle.names import quote, relation
+from lifecycle.lake.feed import changes
+from lifecycle.names import quote, quote_all, relation
 from lifecycle.online.codec import Columns
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from lifecycle.definitions import View
+
+# In memory, for each cursor has temporary tables of its own.
+_TOUCHED = "memory.main.touched_keys"
 
 
 @dataclass(frozen=True)
@@ -67,10 +71,24 @@ class Needed:
                     AND (later.e > gone.e OR (later.e = gone.e AND later.n >= gone.n)))"""
 
 
-def needed(connection: Any, view: View, at: int, snapshot: int | None = None) -> Needed:
+def touched(connection: Any, view: View, since: int, until: int) -> str | None:
+    """
+    Make a table of the keys whose settled records came or went between two snapshots, and return its name.
+
+    No other key needs rows that it did not need before. None where the lake cannot tell which they are.
+    """
+    keys = [column for _, column in view.join_keys]
+    changed = changes(connection, str(view.settled), since, until) if keys else None
+    if changed is not None:
+        connection.execute(f"CREATE OR REPLACE TABLE {_TOUCHED} AS {changed.of(keys)}")
+    return None if changed is None else _TOUCHED
+
+
+def needed(connection: Any, view: View, at: int, snapshot: int | None = None, only: str | None = None) -> Needed:
     """
     Return the SQL of `view` at the connection's snapshot, or at an earlier one.
 
+    only: a table of the keys, under the relation's own names, that are looked at; None means all.
     Raises UsageError where the view's relation or columns are missing.
     """
     of = facts(connection, view)
@@ -79,6 +97,8 @@ def needed(connection: Any, view: View, at: int, snapshot: int | None = None) ->
     else:
         pinned = f" AT (VERSION => {int(snapshot)})" if snapshot is not None else ""
         source = f"{relation(view.settled)}{pinned} WHERE {AS_KNOWN}"
+    if only is not None:
+        source += f" AND ({quote_all(of.keys)}) IN (SELECT ({quote_all(of.keys)}) FROM {only})"
     types = {field.name: field.dtype for field in view.keys}
     listed = [
         # An ENUM sorts by its declaration, the store by its text.

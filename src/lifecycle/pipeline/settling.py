@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from lifecycle.engine.settle import FIRST_OF_KEY, meaning, settle, settled_name
-from lifecycle.lake.feed import rows_changed, table_number
-from lifecycle.names import quote, quote_all, relation
+from lifecycle.lake.feed import changes, table_number
+from lifecycle.names import relation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,67 +41,60 @@ def settle_view(connection: Any, lake: Lake, view: View) -> View:
     """
     Settle a view at the lake's head, whole or the keys that were touched since; returns it with `settled` set.
 
-    `raw.settled_views` remembers by which definition, of which table, into which table and up to which snapshot each
-    view is settled. It is written together with what was settled again, so that a release that fails loses nothing.
+    `raw.settled_views` remembers by which definition, into which table and up to which snapshot each view is settled.
+    It is written together with what was settled again, so that a release that fails loses nothing.
     """
     keys = [column for _, column in view.join_keys]
-    source = None if view.windows or not keys else table_number(connection, view.relation)
-    if source is None:
+    if view.windows or not keys:
         return settle(connection, view)
-    head, means = lake.snapshot(connection), meaning(connection, view)
-    standing = _recorded(connection, view, means, source)
-    touched = _touch(connection, view.relation, keys, standing) if standing else None
-    if standing is None or touched is None or not _worth_it(standing, touched):
-        settled = settle(connection, view)
-        whole = f"SELECT count(*) FROM {relation(settled_name(view))} WHERE {FIRST_OF_KEY}"
-        [(count,)] = connection.execute(whole).fetchall()
-        with _transaction(connection):
-            _remember(connection, view, means, source, _Record(head, count))
-        return settled
-    if touched:
-        now = replace(standing, snapshot=head, again=standing.again + touched, times=standing.times + 1)
-        with _transaction(connection):
-            settle(connection, view, touched=f"FROM {_TOUCHED}")
-            _remember(connection, view, means, source, now)
-    return replace(view, settled=settled_name(view))
+    head, means, name = lake.snapshot(connection), meaning(connection, view), settled_name(view)
+    table = table_number(connection, name, head)
+    standing = _recorded(connection, view.name, means, table)
+    touched = _touch(connection, view.relation, keys, standing.snapshot, head) if standing else None
+    if standing and touched is not None and _worth_it(standing, touched):
+        record = replace(standing, snapshot=head, again=standing.again + touched, times=standing.times + 1)
+        if touched:
+            with _transaction(connection):
+                settle(connection, view, touched=f"FROM {_TOUCHED}")
+                _remember(connection, view.name, means, table, record)
+        return replace(view, settled=name)
+    settled = settle(connection, view)
+    table = table_number(connection, name, lake.snapshot(connection))
+    [(count,)] = connection.execute(f"SELECT count(*) FROM {relation(name)} WHERE {FIRST_OF_KEY}").fetchall()
+    with _transaction(connection):
+        _remember(connection, view.name, means, table, _Record(head, count))
+    return settled
 
 
 def _worth_it(standing: _Record, touched: int) -> bool:
     return standing.again + touched <= MOST_KEYS * standing.keys and standing.times < MOST_TIMES
 
 
-def _touch(connection: Any, name: str, keys: list[str], standing: _Record) -> int | None:
+def _touch(connection: Any, name: str, keys: list[str], since: int, until: int) -> int | None:
     """Make a temporary table of the keys whose rows came or went; returns how many, None where the lake cannot tell."""
-    changed = rows_changed(connection, name, keys, standing.snapshot)
+    changed = changes(connection, name, since, until)
     if changed is None:
         return None
-    known = " AND ".join(f"{quote(key)} IS NOT NULL" for key in keys)
-    connection.execute(f"""
-        CREATE OR REPLACE TEMP TABLE {_TOUCHED} AS
-        SELECT DISTINCT {quote_all(keys)} FROM ({changed}) WHERE {known}""")
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE {_TOUCHED} AS {changed.of(keys)}")
     [(count,)] = connection.execute(f"SELECT count(*) FROM {_TOUCHED}").fetchall()
     return int(count)
 
 
-def _recorded(connection: Any, view: View, means: str, source: int) -> _Record | None:
+def _recorded(connection: Any, view: str, means: str, table: int | None) -> _Record | None:
     connection.execute(f"""
         CREATE TABLE IF NOT EXISTS {_RECORDS} (
-            view VARCHAR, meaning VARCHAR, source BIGINT, settled BIGINT,
-            snapshot BIGINT, keys BIGINT, again BIGINT, times BIGINT)""")
+            view VARCHAR, meaning VARCHAR, settled BIGINT, snapshot BIGINT, keys BIGINT, again BIGINT, times BIGINT)""")
     row = connection.execute(
-        f"""
-        SELECT snapshot, keys, again, times FROM {_RECORDS}
-        WHERE view = ? AND meaning = ? AND source = ? AND settled = ?""",
-        [view.name, means, source, table_number(connection, settled_name(view))],
+        f"SELECT snapshot, keys, again, times FROM {_RECORDS} WHERE view = ? AND meaning = ? AND settled = ?",
+        [view, means, table],
     ).fetchone()
     return _Record(*row) if row else None
 
 
-def _remember(connection: Any, view: View, means: str, source: int, record: _Record) -> None:
-    connection.execute(f"DELETE FROM {_RECORDS} WHERE view = ?", [view.name])
-    settled = table_number(connection, settled_name(view))
-    written = [view.name, means, source, settled, record.snapshot, record.keys, record.again, record.times]
-    connection.execute(f"INSERT INTO {_RECORDS} VALUES (?, ?, ?, ?, ?, ?, ?, ?)", written)
+def _remember(connection: Any, view: str, means: str, table: int | None, record: _Record) -> None:
+    connection.execute(f"DELETE FROM {_RECORDS} WHERE view = ?", [view])
+    written = [view, means, table, record.snapshot, record.keys, record.again, record.times]
+    connection.execute(f"INSERT INTO {_RECORDS} VALUES (?, ?, ?, ?, ?, ?, ?)", written)
 
 
 @contextmanager
