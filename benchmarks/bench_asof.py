@@ -5,9 +5,9 @@ As-of frames against hand-written SQL, Polars, pandas and Feast's stock DuckDB s
     python benchmarks/bench_asof.py --rows 1000000 --observations 100000 --keys 20000
     python benchmarks/bench_asof.py --tenfold              # one view, at that size and at ten times that size
 
-Each contender is a process of its own that reads the same facts and the same spine (Parquet) and writes a frame as
-Parquet; processes take turns, round by round. Figures are medians; peak memory is the process's. Answers are
-compared row by row. Every process is held to 6 GiB by DuckDB's memory limit. Feast's store needs
+Each contender is a process of its own that reads the same facts (a lake's, or a Parquet file) and the same spine
+(Parquet) and writes a frame as Parquet; processes take turns, round by round. Figures are medians; peak memory is the
+process's. Answers are compared row by row. Every process is held to 6 GiB by DuckDB's memory limit. Feast's store needs
 `pip install "feast[duckdb]"` and is left out, with a word, without it.
 """
 
@@ -22,13 +22,14 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from lifecycle.config import LakeSettings
 from lifecycle.definitions import Definitions, Field, View
 from lifecycle.engine import settle, training_frame
+from lifecycle.lake import Lake
 
 VIEWS = 5
 FEATURES = ("f1", "f2", "f3", "f4")
@@ -50,34 +51,31 @@ BOUNDS = (
 
 def make(folder, rows, observations, keys, views=VIEWS):
     """Write facts (5 % known up to 30 days late), other facts for more views, and the spine; settle all."""
-    lake = connect(folder, write=True)
-    span = f"{SPAN_DAYS * 86_400_000_000}"
-    late = "CASE WHEN hash(i * 11) % 20 = 0 THEN hash(i * 13) % (30 * 86400 * 1000000::BIGINT) ELSE 0 END"
-    for number in range(views):
-        at = f"TIMESTAMPTZ '2024-01-01' + to_microseconds((hash(i * 7 + {number}) % {span})::BIGINT)"
+    with lake_in(folder).lock():
+        lake = lake_in(folder).connect(write=True)
+        lake.execute("CREATE SCHEMA lake.features")
+        span = f"{SPAN_DAYS * 86_400_000_000}"
+        late = "CASE WHEN hash(i * 11) % 20 = 0 THEN hash(i * 13) % (30 * 86400 * 1000000::BIGINT) ELSE 0 END"
+        for number in range(views):
+            at = f"TIMESTAMPTZ '2024-01-01' + to_microseconds((hash(i * 7 + {number}) % {span})::BIGINT)"
+            lake.execute(f"""
+                CREATE TABLE lake.features.facts_{number} AS
+                SELECT (hash(i + {number} * 1000003) % {keys})::BIGINT AS consumer_id, {at} AS event_timestamp,
+                    {at} + to_microseconds(({late})::BIGINT) AS known_at,
+                    (hash(i * 17) % 1000)::BIGINT AS f1, (hash(i * 19) % 1000) / 7.0 AS f2,
+                    (hash(i * 23) % 100000)::BIGINT AS f3, (hash(i * 29) % 1000)::DOUBLE AS f4
+                FROM range({rows}) AS r(i)""")
+            settle(lake, view(number))
+        lake.execute(f"COPY lake.features.facts_0 TO '{folder}/facts.parquet'")
         lake.execute(f"""
-            CREATE TABLE lake.features.facts_{number} AS
-            SELECT (hash(i + {number} * 1000003) % {keys})::BIGINT AS consumer_id, {at} AS event_timestamp,
-                {at} + to_microseconds(({late})::BIGINT) AS known_at,
-                (hash(i * 17) % 1000)::BIGINT AS f1, (hash(i * 19) % 1000) / 7.0 AS f2,
-                (hash(i * 23) % 100000)::BIGINT AS f3, (hash(i * 29) % 1000)::DOUBLE AS f4
-            FROM range({rows}) AS r(i)""")
-        settle(lake, view(number))
-    lake.execute(f"COPY lake.features.facts_0 TO '{folder}/facts.parquet'")
-    lake.execute(f"""
-        COPY (SELECT (hash(i * 31) % {keys})::BIGINT AS consumer_id,
-              TIMESTAMPTZ '2024-01-01' + to_microseconds((hash(i * 37) % {span})::BIGINT) AS event_timestamp, i AS id
-              FROM range({observations}) AS r(i)) TO '{folder}/spine.parquet'""")
-    lake.close()
+            COPY (SELECT (hash(i * 31) % {keys})::BIGINT AS consumer_id, i AS id,
+                  TIMESTAMPTZ '2024-01-01' + to_microseconds((hash(i * 37) % {span})::BIGINT) AS event_timestamp
+                  FROM range({observations}) AS r(i)) TO '{folder}/spine.parquet'""")
+        lake.close()
 
 
-def connect(folder, *, write=False):
-    connection = duckdb.connect(config={"temp_directory": f"{folder}/spill", "memory_limit": "6GiB"})
-    connection.execute("SET TimeZone = 'UTC'")
-    connection.execute(f"ATTACH '{folder}/lake.duckdb' AS lake{'' if write else ' (READ_ONLY)'}")
-    if write:
-        connection.execute("CREATE SCHEMA lake.features")
-    return connection
+def lake_in(folder):
+    return Lake(LakeSettings(home=Path(folder) / "lake", memory_limit="6GiB"))
 
 
 def view(number=0):
@@ -98,7 +96,7 @@ def ours(folder, out, known_time, *, settled=False, views=1):
 
     import lifecycle.engine.merge  # noqa: F401
 
-    connection = connect(folder)
+    connection = lake_in(folder).connect()
     chosen = tuple(view(number) for number in range(views))
     if settled:
         chosen = tuple(replace(one, settled=f"asof.{one.name}") for one in chosen)
@@ -116,7 +114,7 @@ def ours(folder, out, known_time, *, settled=False, views=1):
 
 
 def by_hand(folder, out):
-    connection = connect(folder)
+    connection = lake_in(folder).connect()
     start = time.perf_counter()
     connection.execute(f"""
         COPY (SELECT s.*, r.f1, r.f2, r.f3, r.f4
