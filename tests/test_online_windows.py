@@ -15,7 +15,7 @@ from lifecycle.errors import DataError
 from lifecycle.online import Reader, event_filling, materialize
 from lifecycle.online.events import EventCodec
 from lifecycle.times import from_microseconds
-from tests.online_cases import VIEW
+from tests.online_cases import VIEW, release
 from tests.online_events import (
     DAY,
     HOUR,
@@ -178,3 +178,30 @@ def test_one_key_at_one_time_is_the_kernels_answer_to_the_last_bit():
             if window.function in {"min", "max"} and window.column in {"moment", "flag"}:
                 continue
             assert same(value, wanted[window.name]), (window, value, wanted[window.name])
+
+
+def test_a_change_that_the_feed_counts_wrongly_is_written(store, lake):
+    """DuckLake tells a row twice that one statement takes out of a file which another empties."""
+    view = replace(window_view([Window("n", "count")]), event_id=(), tie_break=())
+    table = "lake.features.events"
+
+    def write(number, sql):
+        with lake.lock():
+            connection = lake.connect(write=True)
+            connection.execute(f"CREATE SCHEMA IF NOT EXISTS lake.features; {sql}")
+            made = release(number, [view], START + DAY, lake.snapshot(connection))
+            connection.close()
+        fill(store, lake, made)
+        check(Reader(store, made.definitions, ["events:n"]), lake, made, [("a", START + DAY), ("b", START + DAY)])
+
+    values = f"SELECT *, make_timestamptz({START}) AS event_timestamp FROM"
+    write(1, f"CREATE TABLE {table} AS {values} (VALUES ('a', 'first'), ('c', 'first')) AS t(consumer_id, note)")
+    write(
+        2,
+        f"""
+        BEGIN;
+        UPDATE {table} SET note = 'other' WHERE consumer_id = 'a';
+        INSERT INTO {table} {values} (VALUES ('a', 'second')) AS t(consumer_id, note);
+        DELETE FROM {table} WHERE consumer_id = 'c';
+        COMMIT""",
+    )

@@ -140,6 +140,28 @@ def test_what_the_feed_does_not_tell_settles_all_anew(settled, statement):
     assert (snapshot, keys, again, times) == (before, len({row["key"] for row in rows}), 0, 0)
 
 
+def test_a_change_whose_snapshot_has_expired_settles_all_anew(settled):
+    lake, connection, rows, view = settled
+    since = lake.snapshot(connection)
+    connection.execute("ALTER TABLE lake.features.rows DROP COLUMN amount")
+    connection.execute("ALTER TABLE lake.features.rows ADD COLUMN amount BIGINT DEFAULT 9")
+    connection.execute("DELETE FROM lake.features.rows WHERE column0 = 'k01'")
+    connection.execute(f"CALL ducklake_expire_snapshots('lake', versions => [{since + 1}, {since + 2}])")
+    settle_view(connection, lake, view)
+    nine = [row | {"values": (9, row["values"][1])} for row in rows if row["key"] != ("k01",)]
+    answered(connection, view, nine)
+
+
+def test_names_are_the_lakes_in_any_case(settled):
+    lake, connection, rows, view = settled
+    rows = rows + some_rows(1, 1000)
+    for turn in (0, 1):
+        settle_view(connection, lake, replace(view, relation="features.ROWS"))
+        assert records(connection)[0][-1] == turn
+        change(connection, rows)
+    answered(connection, view, rows)
+
+
 def test_another_definition_settles_all_anew(settled):
     lake, connection, rows, view = settled
     other = replace(view, features=(Field("amount", "BIGINT"), Field("word", "VARCHAR"), Field("sequence", "BIGINT")))

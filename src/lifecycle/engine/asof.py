@@ -263,9 +263,8 @@ def _recoded(
     known = order.observations[order.observations.code < len(codes)]
     if len(own) < len(codes):
         known = known[codes[known.code] >= 0]
-    if np.any(
-        np.diff(code) < 0
-    ):  # keys that were settled again have the later codes, and sessions sort in their own ways
+    # Keys that were settled again have later codes; nor need this session sort keys as that of the release did.
+    if np.any(np.diff(code) < 0):
         known = known[_regrouped(known.code, codes)]
     return code, replace(known, code=codes[known.code]), int(many[0]) if len(many) else 0
 

@@ -31,6 +31,7 @@ KEY_CODE, FIRST_OF_KEY = "key_code", "first_of_key"
 AS_KNOWN, BY_EVENT = "as_known", "by_event"
 _OWN = (VISIBLE, KEY_CODE, FIRST_OF_KEY, AS_KNOWN, BY_EVENT)
 ROWS_AT_ONCE, ALL_ROWS = 10_000_000, 2**62
+LAYOUT = 1  # of codes, flags and order: another number settles all anew
 _CODES, _FACTS = "settling_codes", "settling_facts"
 
 
@@ -165,10 +166,10 @@ def settled_name(view: View) -> str:
 
 
 def meaning(connection: Any, view: View) -> str:
-    """Return the SHA-256 of all that makes a view's settled rows of its relation's: the SQL, and the columns' types."""
+    """Return the SHA-256 of all that makes a view's settled rows of its relation's: SQL, columns' types and layout."""
     of = facts(connection, view)
     types = {one: of.types[one] for one in (*of.kept, *_time_names(view), *view.tie_break)}
-    return hashlib.sha256(json.dumps([_winners(of, ""), types]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([LAYOUT, _winners(of, ""), types]).encode()).hexdigest()
 
 
 def _parts(connection: Any, of: Facts, codes: int) -> Iterator[str]:

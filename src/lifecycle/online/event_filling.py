@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from lifecycle.online.pushing import Told
     from lifecycle.online.store import OnlineStore, Space
 
-CHANGED = "changed_keys"
+CHANGED, TOUCHED = "changed_keys", "touched_keys"
 _KEYS_AT_ONCE = 2_000
 Lots = list[tuple[bytes, "Lot"]]
 
@@ -169,13 +169,15 @@ class EventFilling:
         """Write the keys whose events differ, or were pushed, into a temporary table; return them as the store does."""
         query = self._query()
         ids = [f"{quote(name)} AS window_id{i}" for i, name in enumerate(self.codec.view.event_id)]
-        name = self.codec.view.relation
-        fed = changes(self.connection, name, since, until)
-        new, old = (fed.came, fed.went) if fed else (relation(name), f"{relation(name)} AT (VERSION => {int(since)})")
-        new, old = query.versions(new, ids), query.versions(old, ids)
         names = [f"window_k{i}" for i in range(len(query.keys))]
         listed = ", ".join(names) or "true AS any"
         kept = " AND ".join(f"{name} IS NOT NULL" for name in names) or "true"
+        name = relation(self.codec.view.relation)
+        new, old = query.versions(name, ids), query.versions(f"{name} AT (VERSION => {int(since)})", ids)
+        fed = changes(self.connection, self.codec.view.relation, since, until) if names else None
+        if fed is not None:
+            self._cursor.execute(f"CREATE OR REPLACE TEMP TABLE {TOUCHED} ({', '.join(names)}) AS {fed.of(query.keys)}")
+            new, old = (f"SELECT e.* FROM ({one}) AS e SEMI JOIN {TOUCHED} USING ({listed})" for one in (new, old))
         self._cursor.execute(
             f"CREATE OR REPLACE TEMP TABLE {CHANGED} AS SELECT DISTINCT {listed} FROM "
             f"((({new}) EXCEPT ALL ({old})) UNION ALL (({old}) EXCEPT ALL ({new}))) WHERE {kept}"

@@ -75,13 +75,15 @@ def touched(connection: Any, view: View, since: int, until: int) -> str | None:
     """
     Make a table of the keys whose settled records came or went between two snapshots, and return its name.
 
-    No other key needs rows that it did not need before. None where the lake cannot tell which they are.
+    It lies in the connection's own database, `memory`, until the next view's takes its place. No other key needs rows
+    that it did not need before. None where the lake cannot tell which they are.
     """
     keys = [column for _, column in view.join_keys]
-    changed = changes(connection, str(view.settled), since, until) if keys else None
-    if changed is not None:
-        connection.execute(f"CREATE OR REPLACE TABLE {_TOUCHED} AS {changed.of(keys)}")
-    return None if changed is None else _TOUCHED
+    changed = changes(connection, view.settled, since, until) if keys and view.settled else None
+    if changed is None:
+        return None
+    connection.execute(f"CREATE OR REPLACE TABLE {_TOUCHED} AS {changed.of(keys)}")
+    return _TOUCHED
 
 
 def needed(connection: Any, view: View, at: int, snapshot: int | None = None, only: str | None = None) -> Needed:
