@@ -7,15 +7,18 @@ from datetime import UTC, datetime, timedelta
 
 import duckdb
 import pyarrow as pa
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from lifecycle.definitions import Definitions, Field, View
 from lifecycle.engine import settle, training_frame
+from tests.oracle import as_of
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MIDNIGHT = 1_711_843_200_000_000  # 2024-03-31 00:00 UTC, the day on which London's clocks go forward
 TYPES = {"text": ("VARCHAR", pa.string()), "number": ("BIGINT", pa.int64())}
 KEY_VALUES = {"text": ["", "a", "b"], "number": [-(2**63), 0, 2**63 - 1]}
+quick = settings(deadline=None, max_examples=40, suppress_health_check=list(HealthCheck), database=None)
 VALUES = [None, 0, -(2**63), 2**63 - 1, 7]
 
 # A handful of close moments makes ties, exact ttl edges and a microsecond either side of t likely.
@@ -131,6 +134,15 @@ def answers(frame) -> list[tuple | None]:
     """Return a frame's features row by row; None where all are NULL."""
     rows = [tuple(row.values()) for row in frame.table.select(["amount", "word"]).to_pylist()]
     return [None if row == (None, None) else row for row in rows]
+
+
+def expected(case: Case, *, as_known: bool, rows=None) -> list[tuple | None]:
+    """Return what the oracle answers to the case's spine, from other rows where given; None where all are NULL."""
+    found = [
+        as_of(case.rows if rows is None else rows, key, t, ttl=case.ttl, exclude=case.exclude, as_known=as_known)
+        for key, t in case.spine
+    ]
+    return [None if values == (None, None) else values for values in found]
 
 
 def ask(connection, view, spine, known_time, **options):

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, seed, settings
+from hypothesis import given, seed, settings
 from hypothesis import strategies as st
 
 from lifecycle.definitions import Definitions, Field, View
@@ -24,24 +24,16 @@ from tests.asof_cases import (
     at,
     cases,
     connect,
+    expected,
+    quick,
     spine_of,
     variants,
     view_of,
     without_known_time,
     write_rows,
 )
-from tests.oracle import as_of
 
 COMPARED = 20_000
-quick = settings(deadline=None, max_examples=40, suppress_health_check=list(HealthCheck), database=None)
-
-
-def expected(case, *, as_known, rows=None):
-    found = [
-        as_of(case.rows if rows is None else rows, key, t, ttl=case.ttl, exclude=case.exclude, as_known=as_known)
-        for key, t in case.spine
-    ]
-    return [None if values == (None, None) else values for values in found]
 
 
 def check(connection, case):
@@ -266,32 +258,6 @@ def test_settling_in_parts_of_the_keys_changes_nothing(monkeypatch, rows):
         assert parted.equals(whole)
 
     compare()
-
-
-@seed(12)
-@quick
-@given(st.data())
-def test_settling_touched_keys_again_equals_settling_all(data):
-    case, connection = data.draw(cases(spine_rows=(8, 16))), connect(threads=1)
-    write_rows(connection, replace(case, rows=[]))
-    view = settle(connection, view_of(case))
-    keys = ", ".join(f"column{i}" for i in range(len(case.kinds)))
-    rows = []
-    for _ in range(3):
-        before, rows = rows, [row for row in case.rows if data.draw(st.booleans())]
-        write_rows(connection, replace(case, rows=before), "features.before")
-        write_rows(connection, replace(case, rows=rows))
-        differing = " UNION ALL ".join(
-            f"(SELECT {keys} FROM (FROM lake.features.{one} EXCEPT ALL FROM lake.features.{other}))"
-            for one, other in (("rows", "before"), ("before", "rows"))
-        )
-        settle(connection, view_of(case), touched=differing)
-        for mode, as_known in (("as_known", True), ("feast", False)):
-            assert answers(ask(connection, view, spine_of(case), mode)) == expected(case, as_known=as_known, rows=rows)
-    columns = f"* EXCLUDE ({asof.KEY_CODE})"
-    again = connection.execute(f"SELECT {columns} FROM lake.{view.settled} ORDER BY ALL").fetchall()
-    whole = settle(connection, view_of(case))
-    assert again == connection.execute(f"SELECT {columns} FROM lake.{whole.settled} ORDER BY ALL").fetchall()
 
 
 def test_parts_are_cut_between_keys(monkeypatch):

@@ -7,14 +7,28 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
+from hypothesis import given, seed
+from hypothesis import strategies as st
 
 from lifecycle.definitions import Field
-from lifecycle.engine import asof
+from lifecycle.engine import asof, settle
 from lifecycle.engine.merge import PART_ROWS
 from lifecycle.pipeline import settling
 from lifecycle.pipeline.settling import settle_view
-from tests.asof_cases import MIDNIGHT, Case, answers, ask, spine_of, view_of, write_rows
-from tests.oracle import as_of
+from tests.asof_cases import (
+    MIDNIGHT,
+    Case,
+    answers,
+    ask,
+    cases,
+    connect,
+    expected,
+    quick,
+    spine_of,
+    view_of,
+    write_rows,
+)
+from tests.online_cases import put_rows
 
 KEYS = [f"k{number:02}" for number in range(60)]
 MODES = (("as_known", True), ("feast", False))
@@ -54,18 +68,13 @@ def writing(lake):
 def change(connection, rows):
     """Make the table's rows these, by rows that come and go."""
     write_rows(connection, case_of(rows), "features.wanted")
-    connection.execute("""
-        DELETE FROM lake.features.rows WHERE event_id NOT IN (SELECT event_id FROM lake.features.wanted);
-        INSERT INTO lake.features.rows
-        SELECT * FROM lake.features.wanted WHERE event_id NOT IN (SELECT event_id FROM lake.features.rows)""")
+    put_rows(connection, "features.rows", "FROM lake.features.wanted")
 
 
 def answered(connection, view, rows):
     case = case_of(rows)
     for mode, as_known in MODES:
-        expected = [as_of(rows, key, t, ttl=None, exclude=False, as_known=as_known) for key, t in case.spine]
-        expected = [None if values == (None, None) else values for values in expected]
-        assert answers(ask(connection, view, spine_of(case), mode)) == expected
+        assert answers(ask(connection, view, spine_of(case), mode)) == expected(case, as_known=as_known)
 
 
 def records(connection):
@@ -203,6 +212,32 @@ def test_a_release_that_fails_loses_nothing(settled, monkeypatch):
     answered(connection, view, rows)
     settle_view(connection, lake, view)
     answered(connection, view, now)
+
+
+@seed(12)
+@quick
+@given(st.data())
+def test_settling_touched_keys_again_equals_settling_all(data):
+    case, connection = data.draw(cases(spine_rows=(8, 16))), connect(threads=1)
+    write_rows(connection, replace(case, rows=[]))
+    view = settle(connection, view_of(case))
+    keys = ", ".join(f"column{i}" for i in range(len(case.kinds)))
+    rows = []
+    for _ in range(3):
+        before, rows = rows, [row for row in case.rows if data.draw(st.booleans())]
+        write_rows(connection, replace(case, rows=before), "features.before")
+        write_rows(connection, replace(case, rows=rows))
+        differing = " UNION ALL ".join(
+            f"(SELECT {keys} FROM (FROM lake.features.{one} EXCEPT ALL FROM lake.features.{other}))"
+            for one, other in (("rows", "before"), ("before", "rows"))
+        )
+        settle(connection, view_of(case), touched=differing)
+        for mode, as_known in MODES:
+            assert answers(ask(connection, view, spine_of(case), mode)) == expected(case, as_known=as_known, rows=rows)
+    columns = f"* EXCLUDE ({asof.KEY_CODE})"
+    again = connection.execute(f"SELECT {columns} FROM lake.{view.settled} ORDER BY ALL").fetchall()
+    whole = settle(connection, view_of(case))
+    assert again == connection.execute(f"SELECT {columns} FROM lake.{whole.settled} ORDER BY ALL").fetchall()
 
 
 def test_large_views_lie_in_order_and_are_merged_without_a_sort(lake, monkeypatch):
